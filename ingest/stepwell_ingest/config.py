@@ -139,8 +139,8 @@ class SealSettings:
         summary_names: about how many metric names the summaries that one transaction stores may have together.
         summary_share: the largest share of its time that the sealing process spends on storing summaries; likewise, on
             folding notes.
-        summary_look_share: likewise, on finding the runs to store, which reads the ledgers of all runs.
-        notes_rest_s: the config and names of a run whose newest note of them is this old are folded.
+        summary_look_share: likewise, on finding the runs to store, which reads the ledger rows of all runs.
+        notes_rest_s: the config and names of a run are folded when the newest note about them is this old.
         notes_rest_per_note_s: additional time for each of these notes, since folding reads them all.
     """
 
@@ -186,7 +186,7 @@ class Reads:
         statement_s: the longest that one statement may take.
         costly, costly_s: how many lists with $regex filters are read at a time, and the longest that one may take.
         page_points: about how many points are read, held and sent at a time.
-        page_bytes: the most bytes of one page; where a page would hold more, fewer steps are read at a time.
+        page_bytes: the most bytes of one page; if a page would hold more, fewer steps are read at a time.
         answer_bytes: the most bytes of values (objects, configs, notes) in one page of an answer in JSON. A page that
             would hold more ends earlier and says where to continue; a single larger value is replaced by a text.
         memory_bytes: the most bytes that all answers hold, from reading until they are sent; further reads wait.
@@ -267,8 +267,8 @@ class Config:
         public_hosts: further names by which clients reach the server, separated by commas. Requests under other names
             are refused (`api/origin.py`).
         reuse_port: whether several workers share the port.
-        limits, timeouts, seal, reads, sql: see there.
-        require_keys: requests need an API key; False: every caller is the local user, who may do everything.
+        limits, timeouts, seal, reads, sql: see the classes of these settings.
+        require_keys: whether requests need an API key; False: every caller is the local user, who may do everything.
         blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
         data_dir: where Postgres has its data, if that is a disk of this server; None: it runs elsewhere.
     """

@@ -122,7 +122,7 @@ def _run(arguments: list[str]) -> int:
         description="Records what training runs log, and keeps it in Postgres, where SQL can read it.",
         epilog="commands:\n"
         + "\n".join(f"  {name:{width}}  {entry.about}" for name, entry in _COMMANDS.items())
-        + "\n\n`stepwell COMMAND --help` explains each.",
+        + "\n\n`stepwell COMMAND --help` explains a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     overview.add_argument("--version", action="version", version=f"stepwell {stepwell.VERSION}")

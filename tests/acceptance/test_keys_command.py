@@ -62,7 +62,7 @@ def test_key_is_made_used_listed_and_revoked(
     assert re.search(r"trainers +writer +team +\d{4}-.* valid$", line)
     assert text[16:] not in keys("list")
     assert f"key {key_id} (trainers) is revoked" in keys("revoke", f"stw_{key_id}")
-    assert f"key {key_id} was revoked before" in keys("revoke", key_id)
+    assert f"key {key_id} was revoked already" in keys("revoke", key_id)
 
     def refused() -> bool:
         try:

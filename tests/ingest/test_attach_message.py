@@ -58,7 +58,7 @@ def test_age_is_a_number(value: object) -> None:
 
 @pytest.mark.parametrize("field", [{"fork_run": "parent"}, {"fork_step": 5}])
 def test_fork_needs_parent_and_step(field: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="'fork_run' and 'fork_step' go together"):
+    with pytest.raises(DataError, match="'fork_run' and 'fork_step' must be given together"):
         parse_attach(message(**field))
 
 

@@ -135,8 +135,8 @@ async def test_oversized_blob_is_refused_unread(postgres_dsn: str, place: str, p
 @pytest.mark.parametrize(
     ("sha256", "headers", "message"),
     [
-        ("A" * 64, {}, "named by the SHA-256"),
-        ("ab", {}, "named by the SHA-256"),
+        ("A" * 64, {}, "must be the SHA-256"),
+        ("ab", {}, "must be the SHA-256"),
         ("a" * 64, {"Content_Range": "bytes 3-9"}, "Content-Range is invalid"),
         ("a" * 64, {"Content_Range": "bytes 5-3/10"}, "do not agree"),
         ("a" * 64, {"Content_Range": "bytes 0-3/10"}, "do not agree"),

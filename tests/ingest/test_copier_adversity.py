@@ -73,7 +73,10 @@ async def test_terminated_backend_is_retried_and_stored_once(write_path: WritePa
             error = await outcome(submission)
             assert isinstance(error, UnavailableError)
             assert error.message == "Postgres could not store a batch"
-            assert error.hint == "this ends when Postgres is reachable again; until then, frames stay in their spools"
+            assert (
+                error.hint
+                == "tries succeed again as soon as Postgres is reachable; until then, frames stay in their spools"
+            )
     assert write_path.batcher.idle
     assert await stored_steps(write_path.pool) == []
     fresh, fresh_other = [await write_path.catalog.cursor(item.id) for item in (session, neighbour)]

@@ -75,7 +75,7 @@ async def test_a_project_has_at_most_200_views(worker: Worker) -> None:
         ({"name": "n" * 81}, "'name' must be a text of 1 to 80 characters"),
         ({"name": "a\0b"}, "the body contains a NUL character, which Postgres cannot store"),
         ({"page": "sql"}, "'page' cannot be 'sql'"),
-        ({"query": "/elsewhere"}, "'query' must be the query part of a URL"),
+        ({"query": "/elsewhere"}, "'query' must be the query part of a URL, of at most 8000 characters"),
         ({"layout": []}, "'layout' must be an object, or null"),
     ],
 )

@@ -133,7 +133,8 @@ async def test_port_in_use_is_reported_first(postgres_dsn: str) -> None:
 async def test_start_without_postgres_is_reported(postgres_dsn: str) -> None:
     dead = Worker(Config("postgresql://nobody@127.0.0.1:1/nothing", port=0))
     with pytest.raises(
-        UnavailableError, match=r"Postgres could not be reached \(.*\n.*this ends when Postgres is reachable again"
+        UnavailableError,
+        match=r"Postgres could not be reached \(.*\n.*tries succeed again as soon as Postgres is reachable",
     ):
         await dead.start()
     alive = Worker(Config(postgres_dsn, port=dead._port))

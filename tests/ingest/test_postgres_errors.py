@@ -13,7 +13,7 @@ from stepwell_ingest.read.database import Database
 
 pytestmark = pytest.mark.db
 
-PASSES = "this ends when Postgres is reachable again"
+PASSES = "tries succeed again as soon as Postgres is reachable"
 MISTAKES = {
     "an undefined function": "SELECT stepwell.nothing_v1()",
     "a function that this version does not have": "SELECT min(B'1')",

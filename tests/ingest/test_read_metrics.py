@@ -164,7 +164,7 @@ async def test_runs_with_any_name_are_found(worker: Worker, name: str) -> None:
         (f"{RUN}/history", {"max_step": 2**63}, "'max_step' must be a whole number from 0"),
         (f"{RUN}/history", {"max_step": "1e3"}, "'max_step' must be a whole number"),
         (f"{RUN}/history", {"samples": 0}, "'samples' must be a whole number from 1 to 100000"),
-        (f"{RUN}/history", {"limit": ["1", "2"]}, "the parameter 'limit' is given 2 times"),
+        (f"{RUN}/history", {"limit": ["1", "2"]}, "the parameter 'limit' may be given only once"),
         (f"{RUN}/history", {"kyes": "x"}, "unknown parameter 'kyes'"),
         (f"{RUN}/history", {"keys": [f"k{i}" for i in range(1001)]}, "'keys' may be repeated 1000 times at most"),
         (f"{RUN}/history", {"times": "maybe"}, "'times' must be one of true, false"),

@@ -141,7 +141,7 @@ def test_large_value_is_refused_with_the_limit() -> None:
 
 
 def test_object_needs_a_step_of_its_frame() -> None:
-    with pytest.raises(StepOrderError, match=r"an object belongs to a step that its frame does not have \(7\)"):
+    with pytest.raises(StepOrderError, match=r"an object belongs to a step that its frame does not have \(step 7\)"):
         check_frame(with_object(1, step=7))
     with pytest.raises(StepOrderError, match=r"a frame has objects, but no step that they belong to \(seq 0\)"):
         check_frame(make_frame(SESSION, 0, [], blocks=[], objects=[(0, "note", 1)]))

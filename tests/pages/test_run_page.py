@@ -86,6 +86,29 @@ def test_pictures_have_a_step_slider_and_captions(page: Page) -> None:
     page.wait_for_function(pictures)
 
 
+def test_histograms_are_a_heat_map_and_bars(page: Page, log: Log) -> None:
+    log("""
+        run = stepwell.init(project="digits", entity="team", id="weights", url=url)
+        for step in range(20):
+            run.log({"weights": stepwell.Histogram(np.arange(100) / 100 + step)})
+        run.finish()
+    """)
+    page.goto("/team/digits/runs/weights/media")
+    card = page.locator('[data-key="weights"]')
+    expect(card.get_by_role("img")).to_have_count(2)
+    heat, bars = card.get_by_role("img").all()
+    expect(heat).to_have_accessible_name("weights: the distribution of its values at 20 steps")
+    expect(bars).to_have_accessible_name("weights at step 19: the number of values in each bin")
+    expect(card).to_contain_text("100 values from 19 to 19.99")
+    heat.hover(position={"x": 57, "y": 178})
+    expect(card).to_contain_text("step 0, 0 to")
+    box = heat.bounding_box()
+    assert box is not None
+    heat.click(position={"x": 56 + (box["width"] - 56) * 5.5 / 20, "y": 100})
+    expect(card).to_contain_text("100 values from 5 to 5.99")
+    expect(card.locator(".steps b")).to_have_text("5")
+
+
 def test_logged_table_is_sorted_and_filtered(page: Page, log: Log) -> None:
     log("""
         run = stepwell.init(project="digits", entity="team", id="tables", url=url)

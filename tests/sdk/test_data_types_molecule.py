@@ -79,11 +79,11 @@ def test_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> Non
     ("make", "text"),
     [
         (lambda: Molecule(5), "a path or a file object .int."),
-        (lambda: Molecule(io.BytesIO(TEXT)), "unknown format of a molecule"),
-        (lambda: Molecule(io.BytesIO(TEXT), file_type="xyz"), "no format 'xyz'"),
+        (lambda: Molecule(io.BytesIO(TEXT)), "the format of a molecule is not given"),
+        (lambda: Molecule(io.BytesIO(TEXT), file_type="xyz"), "cannot have the format 'xyz'"),
         (lambda: Molecule("/no/such/file.pdb"), "cannot be read"),
         (lambda: Molecule.from_rdkit("/no/such/file.mol"), "the path is not a file"),
-        (lambda: Molecule.from_rdkit("/no/such/file.xyz"), "no format '.xyz'"),
+        (lambda: Molecule.from_rdkit("/no/such/file.xyz"), "cannot have the format '.xyz'"),
         (lambda: Molecule.from_rdkit(5), "RDKit cannot make a molecule of this value"),
     ],
 )

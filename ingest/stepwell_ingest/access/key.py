@@ -3,9 +3,10 @@
     stw_ 0123456789ab 0123456789abcdefghijklmnopqrstuv 0123AB
          id (12)      secret (32)                      checksum (6)
 
-All are letters and digits of base 62. The id names the row of the key and may be shown. The secret has 190 bits; only a
-SHA-256 of id and secret is stored; against so long a secret, a slow hash would add nothing. The checksum is the CRC-32
-of both: with it, scanners for leaked secrets recognise a key, and the server refuses a mistyped one, without a look-up.
+All parts are in base 62: digits and letters. The id names the row of the key and may be shown. The secret has 190 bits.
+Only a SHA-256 of id and secret is stored: for so long a secret, a slow hash would not add security. The checksum is the
+CRC-32 of both: with it, scanners for leaked secrets recognise a key, and the server refuses a mistyped one, without a
+look-up.
 """
 
 from __future__ import annotations

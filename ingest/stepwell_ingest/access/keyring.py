@@ -1,9 +1,9 @@
 """The API keys that one worker knows: a small cache of the table `api_key`, and the requests that each key has open.
 
-Receives keys as text; returns principals. A mistyped key is refused by its checksum, without Postgres. What Postgres
-answers for an id is used for `FRESH_S`, even that there is no such key; digests are compared in constant time. Requests
-of a key that has been revoked or has expired are ended within about `WATCH_S`, streams included, so streams need not
-look up the key for each frame.
+Receives keys as text; returns principals. A mistyped key is refused by its checksum, without Postgres. An answer of
+Postgres about an id, even that there is no such key, is used for `FRESH_S`; digests are compared in constant time.
+Requests of a key that has been revoked or has expired are ended within about `WATCH_S`, streams included, so streams
+need not look up the key for each frame.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WATCH_S = 2.0
 _NOTE_S = 60.0
 _CACHED = 10_000
 _HINT = (
-    "`stepwell login` stores a key for this server, and STEPWELL_API_KEY gives one to a process; "
+    "`stepwell login` stores a key for this server, and STEPWELL_API_KEY passes one to a process; "
     "`stepwell keys create` on the server makes one"
 )
 
@@ -84,7 +84,7 @@ class Keyring:
             address: the address of the client.
 
         Raises:
-            AuthenticationError: it is missing, mistyped, unknown, revoked or expired.
+            AuthenticationError: the key is missing, mistyped, unknown, revoked or expired.
             OverloadedError: too many unknown keys came from this address.
             UnavailableError: Postgres does not answer.
         """
@@ -93,7 +93,9 @@ class Keyring:
         key = parse_key(text)
         if key is None:
             detail = (
-                "its checksum is wrong: is it complete?" if text.startswith(PREFIX) else f"keys begin with {PREFIX}"
+                "its checksum is wrong: is the key complete?"
+                if text.startswith(PREFIX)
+                else f"keys begin with {PREFIX}"
             )
             raise AuthenticationError("the API key is not valid", detail=detail, hint=_HINT)
         if key.id not in self._noted:  # not accepted before
@@ -117,7 +119,7 @@ class Keyring:
 
     async def _accepted(self, key_id: str, known: _Known) -> Principal:
         if known.principal is None or known.refusal is not None:
-            reason = known.refusal or "is gone"
+            reason = known.refusal or "no longer exists"
             raise AuthenticationError(f"the API key {reason}", detail=f"id {key_id}", hint=_HINT)
         await self._note(key_id)
         return known.principal

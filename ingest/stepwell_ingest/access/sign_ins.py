@@ -1,7 +1,7 @@
 """The people who are signed in to the pages: which key the cookie of a browser stands for.
 
-Beside the keyring, which decides whether that key is still valid, so revoking a key ends its sign-ins as well. The
-cookie holds a random token; Postgres has its SHA-256. Answers of Postgres are used for `FRESH_S`.
+The keyring decides whether that key is still valid, so revoking a key ends its sign-ins as well. The cookie holds a
+random token; Postgres has its SHA-256. Answers of Postgres are used for `FRESH_S`.
 """
 
 from __future__ import annotations

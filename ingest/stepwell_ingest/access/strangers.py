@@ -21,7 +21,7 @@ class Strangers:
     """The unknown keys of each address.
 
     Args:
-        clock: seconds that never go back.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,15 +32,15 @@ class Strangers:
         """Checks that an address may ask for another key.
 
         Raises:
-            OverloadedError: it has sent too many unknown keys.
+            OverloadedError: the address has sent too many unknown keys.
         """
         left = self._now(address)
         if left < 1:
             raise OverloadedError(
                 "too many unknown API keys came from this address",
                 retry_after_s=(1 - left) / _PER_S,
-                detail=f"{_BURST} at once, {_PER_S:g} a second",
-                hint="check the key of the processes there",
+                detail=f"the limit is {_BURST} at once, and {_PER_S:g} a second",
+                hint="check the API key of the processes at this address",
             )
 
     def count(self, address: str) -> None:

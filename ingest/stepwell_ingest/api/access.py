@@ -31,7 +31,7 @@ async def identify(keyring: Keyring, sign_ins: SignIns, request: web.Request, ri
 
     Raises:
         AuthenticationError: the request has no key, or one that is unknown, revoked or expired.
-        OverloadedError: too many unknown keys came from its address.
+        OverloadedError: too many unknown keys came from the caller's address.
         UnavailableError: Postgres does not answer.
     """
     if not keyring.required:

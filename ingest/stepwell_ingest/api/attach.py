@@ -29,7 +29,7 @@ from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.ledger import LedgerCursor
 from stepwell_ingest.write.pace import Pace
 
-#: 317 years: Postgres can subtract it from now.
+#: 317 years, which Postgres can still subtract from the current time.
 _MAX_AGE_S = 10_000_000_000
 #: About how many bytes a run takes in the tables besides its config.
 _ATTACH_BYTES = 4096
@@ -85,7 +85,7 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
         raise DataError("'fork_run' must be the id of a run", detail=f"it is {str(fork_run)[:80]!r}")
     if (fork_run is None) != (message.get("fork_step") is None):
         raise DataError(
-            "'fork_run' and 'fork_step' go together",
+            "'fork_run' and 'fork_step' must be given together",
             hint="give the parent run, and the last of its steps that the fork shows",
         )
     entity, project, run, writer = names
@@ -121,7 +121,7 @@ def _age_s(message: dict[str, Any]) -> float:
     raise DataError(
         f"'age_s' must be a number of seconds from 0 to {_MAX_AGE_S:,}",
         detail=f"it is {str(value)[:80]!r}",
-        hint="the age of the logging process; without it, the process counts as started now",
+        hint="it is the age of the logging process; without 'age_s', the process counts as started now",
     )
 
 

@@ -67,6 +67,7 @@ async def put_blob(services: BlobServices, request: web.Request, query: Query) -
     Raises:
         DataError: the path holds no hash, or the headers are invalid.
         UnavailableError: the server is stopping or has no blob store, or the body was cut off.
+        OverloadedError: the disk is nearly full.
         Error: as `BlobIntake.receive`.
     """
     services.gate.check_open(hint="the SDK retries automatically")
@@ -115,7 +116,8 @@ async def get_blob(services: BlobServices, request: web.Request, query: Query) -
         raise UnknownBlobError(
             "there is no such blob",
             detail=sha256,
-            hint="its sender may still have it: `stepwell status` there shows what waits, `stepwell sync` delivers it",
+            hint="its sender may still have it: on that machine, `stepwell status` shows the files that wait, and "
+            "`stepwell sync` delivers them",
         )
     headers = content_headers(sha256, query["name"], start)
     wanted = wanted_range(request.headers.get("Range"), request.headers.get("If-Range"), sha256, size)
@@ -141,8 +143,8 @@ async def get_blob(services: BlobServices, request: web.Request, query: Query) -
 
 
 def _owner(request: web.Request, query: Query) -> Owner | None:
-    """For whom the sender uploads: the project that it names, where it may write, else the scope of its key; None on a
-    server without keys."""
+    """The owner of an upload: the project that the request names, to which the sender may write, else the scope of the
+    sender's key; None on a server without keys."""
     principal = request[PRINCIPAL]
     if principal == LOCAL:
         return None
@@ -161,9 +163,9 @@ def _sha256(request: web.Request) -> str:
     text = request.match_info["sha256"]
     if not _SHA256.fullmatch(text):
         raise DataError(
-            "a blob is named by the SHA-256 of its content",
+            "the name of a blob must be the SHA-256 of its content",
             detail=f"it is {text[:80]!r}",
-            hint="64 hexadecimal digits in lower case, as `sha256sum` prints them",
+            hint="use 64 hexadecimal digits in lower case, as `sha256sum` prints them",
         )
     return text
 

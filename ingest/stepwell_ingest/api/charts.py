@@ -36,7 +36,7 @@ class Chart:
     Attributes:
         key: the metric.
         runs: ids of runs.
-        buckets: the most buckets of each run.
+        buckets: the maximum number of buckets for each run.
         min_step, max_step: bounds of the steps, min_step ≤ step < max_step; None: no bound.
     """
 
@@ -77,7 +77,7 @@ async def charts(services: ReadServices, request: web.Request, query: Query) -> 
                 try:
                     if name not in ids:
                         raise NotFoundError(
-                            f"there is no run {name!r}", hint="it was deleted, or never existed on this server"
+                            f"there is no run {name!r}", hint="it was deleted, or never existed in this project"
                         )
                     async with database.snapshot() as connection:
                         columns, rows, head = await read_chart(
@@ -102,7 +102,7 @@ def parse_charts(body: bytes, limits: Reads) -> Wanted:
     """Parses the body of a request.
 
     Raises:
-        UsageError: it is not JSON, or has an invalid field; the error names it.
+        UsageError: the body is not JSON, or has an invalid field, which the error names.
     """
     try:
         given = orjson.loads(body)
@@ -131,7 +131,8 @@ def _chart(item: dict[str, Any], limits: Reads) -> Chart:
 
 
 def _integer(item: dict[str, Any], name: str, low: int, high: int) -> int | None:
-    """A field that is a number or a string of digits: JavaScript's numbers cannot hold every step."""
+    """The integer in a field, which may be a string of digits, because JavaScript's numbers cannot hold every step;
+    None: the field is missing."""
     value = item.get(name)
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         value = int(value)

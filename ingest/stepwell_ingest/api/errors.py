@@ -87,8 +87,8 @@ def json_response(body: object, status: int = 200, headers: dict[str, str] | Non
 def error_response(error: Error, **fields: object) -> web.Response:
     """`{"error": {…}, …}` with the status of the class.
 
-    The header Retry-After gives whole seconds where waiting helps, WWW-Authenticate asks for a key, and Upload-Offset
-    gives the offset at which to continue an upload.
+    If waiting helps, the header Retry-After gives the whole seconds to wait. WWW-Authenticate asks for a key, and
+    Upload-Offset gives the offset at which to continue an upload.
     """
     headers = {}
     if isinstance(error, OverloadedError):

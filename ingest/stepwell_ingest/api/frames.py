@@ -91,7 +91,7 @@ async def post_frames(services: FrameServices, request: web.Request, query: Quer
 
 
 async def _permitted(services: FrameServices, principal: Principal, sessions: Collection[bytes]) -> Collection[bytes]:
-    """Those of some sessions that log to projects to which the caller may write."""
+    """Selects the sessions that log to projects to which the caller may write."""
     if principal == LOCAL:
         return sessions
     projects = await services.session_projects.of(list(sessions))
@@ -124,7 +124,7 @@ async def _body(services: FrameServices, request: web.Request, limit: int, weigh
                 body = await request.read()
         except TimeoutError:
             raise UnavailableError(
-                "the body did not arrive in time", detail=f"{size} bytes in {services.config.timeouts.body_s:g} s"
+                "the body did not arrive in time", detail=f"{size} bytes within {services.config.timeouts.body_s:g} s"
             ) from None
         yield body
     finally:
@@ -179,7 +179,7 @@ Frames = list[tuple[wire.Header, memoryview]]
 
 
 def _by_session(body: bytes, limits: Limits) -> tuple[dict[bytes, Frames], Error | None]:
-    """The frames of a body by session, and the error that ends them, if any.
+    """The frames of a body by session, and the error after the last of them, if any.
 
     Raises:
         FrameTooLargeError: too many frames or sessions.
@@ -199,7 +199,7 @@ def _by_session(body: bytes, limits: Limits) -> tuple[dict[bytes, Frames], Error
             "the body holds too many frames or sessions",
             detail=f"{count} frames of {len(by_session)} sessions; "
             f"the limits are {limits.post_frames} and {limits.post_sessions}",
-            hint="send it in several bodies",
+            hint="send the frames in several bodies",
         )
     if not by_session:
         raise problem or UsageError("the body holds no frame")

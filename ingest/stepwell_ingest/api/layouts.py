@@ -79,7 +79,10 @@ async def put_view(services: EditServices, request: web.Request, query: Query) -
     if page not in _PAGES:
         raise DataError(f"'page' cannot be {str(page)[:40]!r}", hint=f"the pages are {', '.join(_PAGES)}")
     if not isinstance(address, str) or len(address) > _MAX_QUERY or not (address == "" or address.startswith("?")):
-        raise DataError("'query' must be the query part of a URL", hint='"", or a text that begins with "?"')
+        raise DataError(
+            f"'query' must be the query part of a URL, of at most {_MAX_QUERY} characters",
+            hint='"", or a text that begins with "?"',
+        )
     view = (name.strip(), page, address, _layout(body.get("layout")))
     if not await services.edits.put_view(entity, project, view, _MAX_VIEWS):
         found = await read_layout(services.reads, entity, project)
@@ -90,7 +93,7 @@ async def put_view(services: EditServices, request: web.Request, query: Query) -
 
 
 async def delete_view(services: EditServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Removes a saved view, and answers with those that remain.
+    """Removes a saved view, and answers with the views that remain.
 
     Raises:
         NotFoundError: there is no view of this name.

@@ -17,9 +17,9 @@ VERSION = "1"
 
 _MEANING = {
     400: "The request is invalid; the error says which part.",
-    401: "The server requires an API key, or refuses this one.",
+    401: "The server requires an API key, or refuses the given one.",
     403: "The caller has no permission to do this.",
-    404: "What the request names does not exist; the error may say what exists.",
+    404: "The run, project or other thing that the request names does not exist; the error may say what exists.",
     409: "The request conflicts with stored data.",
     410: "The run was deleted.",
     413: "The body of the request is too large.",

@@ -52,16 +52,16 @@ class Origins:
             public: whether the route is public; probes and scrapers may use any name of the server.
 
         Raises:
-            ForbiddenError: its Host is not a name of this server, or a page of another site sent it.
-            MediaTypeError: it is a POST with a content type other than JSON or bytes.
+            ForbiddenError: the request's Host is not a name of this server, or a page of another site sent the request.
+            MediaTypeError: the request is a POST with a content type other than JSON or bytes.
         """
         headers = request.headers
         host = headers.get("Host")
         if host is not None and not public and not self._knows(_name_of(host)):
             raise ForbiddenError(
-                "the request names another host than this server",
+                "the Host header of the request names another host than this server",
                 detail=f"Host: {host[:200]}",
-                hint="start it with --public-host and the name by which clients and proxies reach it",
+                hint="start the server with --public-host and the name by which clients and proxies reach it",
             )
         self._check_page(request.method, headers, host or "")
         if request.method == "POST" and request.content_type not in _TYPES:
@@ -75,7 +75,7 @@ class Origins:
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site", "none")
         if origin is not None:
             parts = urlsplit(origin)
-            # A reverse proxy may have rewritten Host, but browsers know it by a public name.
+            # A reverse proxy may have rewritten Host, but browsers know the server by a public name.
             ours = _same_place(parts.netloc, host, parts.scheme) or (parts.hostname or "") in self._public
             if not ours:
                 raise _other_site(f"Origin: {origin[:200]}")

@@ -62,7 +62,7 @@ class Pages:
     """Serves the built files and the document.
 
     Args:
-        folder: their folder; it may be filled later.
+        folder: the folder of the built files, which may be added later.
     """
 
     def __init__(self, folder: Path = BUILT) -> None:
@@ -94,7 +94,9 @@ class Pages:
         file = self._read().get(name)
         if file is None:
             raise NotFoundError(
-                "there is no such file", detail=name[:200], hint="reload the page: a newer version was built"
+                "there is no such file",
+                detail=name[:200],
+                hint="reload the page: it may come from another version of the server",
             )
         return _answer(request, file, {**_HEADERS, "Cache-Control": _FOREVER})
 

@@ -45,7 +45,7 @@ def read_query(request: web.Request, parameters: Iterable[Parameter], *, ignore_
 
     Args:
         parameters: the parameters of the route.
-        ignore_unknown: accept other parameters, and leave them out.
+        ignore_unknown: whether to accept other parameters, which are left out of the result.
 
     Raises:
         UsageError: a parameter is unknown, missing, repeated or invalid; the error names it.
@@ -66,12 +66,14 @@ def _value(given: list[str], parameter: Parameter) -> Any:
         raise UsageError(f"missing parameter {name!r}", hint=parameter.about)
     if parameter.kind == "texts":
         if len(given) > parameter.maximum:
-            raise UsageError(f"{name!r} may be repeated {parameter.maximum} times at most", detail=f"{len(given)}")
+            raise UsageError(
+                f"{name!r} may be repeated {parameter.maximum} times at most", detail=f"it is given {len(given)} times"
+            )
         return tuple(dict.fromkeys(given))
     if parameter.kind == "flag":
         return bool(given)
     if len(given) > 1:
-        raise UsageError(f"the parameter {name!r} is given {len(given)} times")
+        raise UsageError(f"the parameter {name!r} may be given only once, not {len(given)} times")
     if not given:
         return parameter.default
     text = given[0]

@@ -190,7 +190,7 @@ def _cut(page: Page, rows: int, *, at_least_one: bool) -> tuple[Page, int]:
 async def _send_sampled(
     reply: Reply, database: Database, row: RunRow, wanted: Wanted, samples: int
 ) -> web.StreamResponse:
-    """Sends about `samples` rows, or all rows where there are no more than that."""
+    """Sends about `samples` rows, or all rows if there are no more."""
     count = len(wanted.keys) if wanted.keys else 0
     if not count:
         count = len((await metric_names(Standing(database, row.run_id)))["metrics"])
@@ -216,7 +216,7 @@ async def _send_sampled(
 
 
 async def _unknown(database: Database, row: RunRow, keys: Iterable[str] | None, seen: set[str]) -> dict[str, Any]:
-    """{"unknown": {key: similar names}} for keys that the run has never logged; {} where there are none."""
+    """{"unknown": {key: similar names}} for keys that the run has never logged; {} if there are no such keys."""
     missing = [key for key in keys or () if key not in seen and key not in RESERVED]
     found = await unknown_keys(Standing(database, row.run_id), missing) if missing else {}
     return {"unknown": found} if found else {}

@@ -22,7 +22,7 @@ from stepwell_ingest.config import Reads
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.rows import Page
 
-#: Columns of the rows themselves, not of a metric: the head's "index" is the number of these leading columns.
+#: The leading columns of a page, which belong to its rows and to no metric; the head's "index" is their number.
 _STEP, _WRITER, _TIME = "step", "writer", "time"
 _JSON = "application/json"
 _LARGE = 128 * 1024
@@ -88,7 +88,7 @@ async def answer_json(
     """Reads and sends one JSON value; the room that it takes is held until the client has taken it.
 
     Args:
-        read: makes the value, of about `Reads.answer_bytes` at most.
+        read: returns the value, which has about `Reads.answer_bytes` at most.
 
     Raises:
         OverloadedError: there is no room; nothing was sent.

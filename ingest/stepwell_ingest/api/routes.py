@@ -210,7 +210,7 @@ def _signing_in() -> tuple[Route, ...]:
 
 
 def _operating() -> tuple[Route, ...]:
-    sizes = Parameter("sizes", "include the largest runs and projects; any value", "flag")
+    sizes = Parameter("sizes", "include the largest runs and projects, whatever the value", "flag")
     return (
         *(_page(path, Right.PUBLIC, document, "A web page.", answers=_HTML, errors=(503,)) for path in PAGES),
         _page("/assets/{file}", Right.PUBLIC, asset, "A file of the web pages.", answers=(_BYTES,), errors=(404,)),
@@ -248,10 +248,10 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
         _read(
             "/v1/groups",
             reads.groups,
-            "Groups of the runs of a project that match a filter: the number of runs and means of each.",
+            "The runs of a project that match a filter, in groups: the number of runs in each group, and means.",
             path,
             filters,
-            Parameter("by", "a field of runs that they are grouped by; may be repeated", "texts", True, maximum=5),
+            Parameter("by", "a field by which to group the runs; may be repeated", "texts", True, maximum=5),
             Parameter("mean", "a field whose mean each group includes; may be repeated", "texts", maximum=100),
             Parameter(
                 "order",
@@ -266,13 +266,13 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
         _read(
             f"{_RUN}/series",
             reads.series,
-            "Every point of some metrics, or buckets that keep each one's extremes.",
+            "All points of some metrics, or buckets that keep the extremes of each metric.",
             replace(keys, required=True),
             _MIN_STEP,
             _MAX_STEP,
             Parameter(
                 "buckets",
-                "the most buckets of each metric; without it, every point is sent",
+                "the maximum number of buckets of each metric; without it, all points are sent",
                 "integer",
                 minimum=1,
                 maximum=limits.buckets,
@@ -283,11 +283,11 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
         _read(
             f"{_RUN}/history",
             reads.history,
-            "Rows, one per step and writer: all, or those that have every key.",
+            "Rows, one for each step and writer: all rows, or those that have all of the given keys.",
             keys,
             _MIN_STEP,
             _MAX_STEP,
-            Parameter("limit", "the most rows; `next_step` says where to continue", "integer", minimum=1),
+            Parameter("limit", "the maximum number of rows; `next_step` says where to continue", "integer", minimum=1),
             Parameter(
                 "samples",
                 "keep about this many rows; the answer says what was left out",
@@ -301,8 +301,8 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
         _read(
             f"{_RUN}/objects",
             reads.objects,
-            "The values of a key that are not numbers; without a key, the keys that have any.",
-            Parameter("key", "as it was logged"),
+            "The values of a key that are not numbers; without a key, the keys that have such values.",
+            Parameter("key", "the key, as it was logged"),
             _MIN_STEP,
             _MAX_STEP,
             replace(limit, about="values in one answer"),
@@ -326,8 +326,8 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
             f"{_RUN}/live",
             live,
             "The events of a run, as server-sent events: docs/reading.md.",
-            replace(keys, about="a key whose new points are sent; without any, events only report progress"),
-            Parameter("cursor", "the id of the last event received; Last-Event-ID means the same"),
+            replace(keys, about="a key whose new points are sent; without a key, events only report progress"),
+            Parameter("cursor", "the id of the last event received; the header Last-Event-ID means the same"),
             answers=("text/event-stream",),
         ),
     )
@@ -335,7 +335,7 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
 
 def _workspace(limits: Reads) -> tuple[Route, ...]:
     path = _PATH
-    runs = Parameter("runs", "the name of a run; may be repeated", "texts", maximum=workspace.MAX_RUNS)
+    runs = Parameter("runs", "the id of a run; may be repeated", "texts", maximum=workspace.MAX_RUNS)
     limit = Parameter("limit", "rows in one answer", "integer", default=1000, minimum=1, maximum=limits.objects)
     return (
         _read("/v1/projects", workspace.projects, "The projects of this server."),
@@ -369,7 +369,7 @@ def _workspace(limits: Reads) -> tuple[Route, ...]:
         _read(
             f"{_RUN}/writers",
             workspace.listing("writers"),
-            "The writers of a run, and how far each is stored.",
+            "The writers of a run, with the last stored step of each.",
             limit,
         ),
         _read(
@@ -406,7 +406,7 @@ def _sql() -> Route:
         (
             Parameter(
                 "format",
-                "the format; without it, the Accept header decides, else json",
+                "the format of the answer; default: what the Accept header names, else json",
                 choices=("json", "csv", "arrow", "parquet"),
             ),
         ),

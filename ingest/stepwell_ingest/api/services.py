@@ -59,7 +59,7 @@ class Services:
             or attaches have been failing for a while.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
         pages: the built files of `workspace/`.
-        blobs: the blob store; None where the server was started without one.
+        blobs: the blob store; None: the server was started without one.
     """
 
     config: Config

@@ -1,4 +1,5 @@
-"""The handlers of POST, GET and DELETE /v1/sign-in: sign in to the pages with an API key, who is signed in, sign out.
+"""The handlers of POST, GET and DELETE /v1/sign-in: they sign a browser in with an API key, say who is signed in, and
+sign out.
 
 The cookie is for browsers: scripts of a page cannot read it, no other site's page sends it (SameSite=Strict, and
 `api/origin.py`), and its token is worth nothing elsewhere.
@@ -37,6 +38,7 @@ async def post_sign_in(services: SignInServices, request: web.Request, query: Qu
     Raises:
         DataError: the body has no key.
         AuthenticationError: the key is not valid.
+        OverloadedError: too many unknown keys came from the client's address.
     """
     if not services.keyring.required:
         return json_response(_shown(LOCAL))
@@ -47,7 +49,7 @@ async def post_sign_in(services: SignInServices, request: web.Request, query: Qu
         await services.sign_ins.begin(principal),
         max_age=LASTS_S,
         path="/",
-        # Browsers send Origin with each POST; a proxy may have taken the TLS off.
+        # Origin, which browsers send with each POST, tells whether they use TLS, which a proxy may have removed.
         secure=request.headers.get("Origin", "").startswith("https://"),
         httponly=True,
         samesite="Strict",
@@ -56,12 +58,12 @@ async def post_sign_in(services: SignInServices, request: web.Request, query: Qu
 
 
 async def get_sign_in(services: SignInServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Who is signed in, with a cookie or by a key."""
+    """Answers who is signed in, with a cookie or by a key."""
     return json_response(_shown(request[PRINCIPAL]))
 
 
 async def delete_sign_in(services: SignInServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Signs out; where nobody is signed in, nothing happens."""
+    """Signs out; if nobody is signed in, nothing happens."""
     token = request.cookies.get(COOKIE)
     if token is not None and services.keyring.required:
         await services.sign_ins.end(token)

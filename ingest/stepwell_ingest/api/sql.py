@@ -2,9 +2,9 @@
 Parquet.
 
 Receives JSON, {"query": "SELECT …", "timeout_s": 10, "values": "text", "hints": true}; all but the query is optional.
-JSON answers are {"columns": [{"name", "type"}, …], "rows": [[…], …], "truncated": false, "elapsed_ms": 12}; where
-something fails after the first byte, "error" takes the place of "truncated". Other formats have neither, so an
-incomplete answer ends without its last chunk. The query is cancelled when its client disconnects.
+JSON answers are {"columns": [{"name", "type"}, …], "rows": [[…], …], "truncated": false, "elapsed_ms": 12}; if
+something fails after the first byte, "error" takes the place of "truncated". Other formats have neither of these
+fields, so an incomplete answer ends without its last chunk. The query is cancelled when its client disconnects.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Wanted:
     Attributes:
         query: one statement.
         timeout_s: the time-out of the query in seconds.
-        texts: each value is sent as text, exactly as in CSV; NULL stays null.
-        hints: a JSON answer without values lists names in the query that do not exist.
+        texts: whether each value is sent as text, exactly as in CSV; NULL stays null.
+        hints: whether a JSON answer without values lists names in the query that do not exist.
     """
 
     query: str

@@ -1,8 +1,8 @@
 """Answers of `POST /v1/sql` as JSON and CSV, written to the client while the rows are read.
 
 Each class sends batches of rows and keeps the limit of bytes. Promises that a client never takes an incomplete answer
-for a complete one: JSON says so at its end, and an answer in another format (Arrow and Parquet: `sql_arrow.py`) then
-ends without its last chunk.
+for a complete one: JSON says at its end what is missing, and an incomplete answer in another format (Arrow and Parquet:
+`sql_arrow.py`) ends without its last chunk.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Answer(ABC):
 
     @abstractmethod
     async def send(self, columns: Sequence[Column], rows: Sequence[Any]) -> int | None:
-        """Sends a batch; returns its size in bytes, or None where not all rows fit."""
+        """Sends a batch; returns its size in bytes, or None if not all rows fit."""
 
     async def end(self, truncated: bool, hints: Sequence[str] = ()) -> web.StreamResponse:
         """Ends a complete answer.
@@ -103,7 +103,7 @@ class JsonAnswer(Answer):
         self._convert = text_or_null if texts else as_safe_json
 
     async def send(self, columns: Sequence[Column], rows: Sequence[Any]) -> int | None:
-        """Sends a batch; returns its size in bytes, or None where not all rows fit."""
+        """Sends a batch; returns its size in bytes, or None if not all rows fit."""
         lines = [orjson.dumps([self._convert(value) for value in row]) for row in rows]
         fits = self._fits(lines)
         head = b""
@@ -124,7 +124,7 @@ class JsonAnswer(Answer):
         return await self._close()
 
     async def fail(self, error: Error) -> web.StreamResponse:
-        """Ends the answer with `error`; where nothing was sent yet, raises it, so that the status reports it."""
+        """Ends the answer with `error`; if nothing was sent yet, raises it, so that the status reports it."""
         if self._response is None:
             raise error
         await self._write(b"],", orjson.dumps({"error": error.as_dict()})[1:], b"\n")

@@ -1,6 +1,6 @@
 """Answers of `POST /v1/sql` in the stream format of Arrow, and as Parquet: columns with types, for pandas and the like.
 
-Needs pyarrow (`pip install 'stepwell[arrow]'`), which is imported when somebody asks for such an answer. A column has
+Needs pyarrow (`pip install 'stepwell[arrow]'`), which is imported when such an answer is requested. A column has
 the Arrow type that corresponds to its Postgres type; without such a type, its values become text, as in CSV. numeric
 becomes float64. Promises bounded memory: a batch of rows is encoded and sent before the next one is read.
 """
@@ -52,7 +52,7 @@ class ArrowAnswer(Answer):
         self._converters: list[Callable[[Any], Any] | None] = []
 
     async def send(self, columns: Sequence[Column], rows: Sequence[Any]) -> int | None:
-        """Sends a batch; returns its size in bytes, or None where it does not fit."""
+        """Sends a batch; returns its size in bytes, or None if it does not fit."""
         if self._writer is None:
             self._begin(columns)
         batch = self._batch(columns, rows)

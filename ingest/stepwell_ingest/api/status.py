@@ -60,7 +60,7 @@ async def readyz(services: ReadinessServices, request: web.Request, query: Query
     """Answers 200 when frames are accepted and stored, all background loops run, and Postgres answers.
 
     Raises:
-        UnavailableError: otherwise.
+        UnavailableError: one of these conditions does not hold.
     """
     for check in services.checks:  # before the gate, which a loop that has ended closes
         check()

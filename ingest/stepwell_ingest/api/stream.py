@@ -135,7 +135,8 @@ class StreamHandler:
         """Sends pings, so that the client does not mistake a server without room for a dead one; ends with the
         connection.
 
-        A reader that waits for room does not notice the end of the connection, and would keep its message in memory.
+        The end of this task ends the reader: while it waits for room, a reader does not notice the end of the
+        connection, and would keep its message in memory.
         """
         heartbeat_s = self._timeouts.heartbeat_s
         with contextlib.suppress(ConnectionError, TimeoutError):
@@ -166,7 +167,7 @@ class StreamHandler:
                     if self._pieces.kept:
                         raise FrameCorruptError(
                             "a frame is cut off",
-                            detail=f"{self._pieces.kept} bytes came, {self._pieces.missing or 'some'} are missing",
+                            detail=f"{self._pieces.kept} bytes arrived, {self._pieces.missing or 'some'} are missing",
                         )
                     await self._take_control(message.data)
                 else:
@@ -200,7 +201,9 @@ class StreamHandler:
         except TimeoutError:
             pass
         if self.cursor is None:
-            raise UnavailableError("no attach message came in time", detail=f"{self._timeouts.attach_s:g} s")
+            raise UnavailableError(
+                "no attach message came in time", detail=f"none within {self._timeouts.attach_s:g} s"
+            )
         raise UnavailableError(
             "a frame did not arrive in time",
             detail=f"{self._pieces.missing} bytes are missing after {self._timeouts.body_s:g} s",

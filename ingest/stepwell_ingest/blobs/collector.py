@@ -1,14 +1,15 @@
 """Removes blobs that no run names any more: row marked, file moved aside, row removed, file removed.
 
-The last station of a blob, after the sweep of deleted runs. Takes rows of `blob` that `blob_use` does not name and that
-no client was told about for the grace period. Promises: while a row is marked, no client is told that the blob is
-stored, and an upload of it is told to retry; wherever a collector is killed, a later pass continues; any number of
-servers may collect at the same time, since only one of them marks a row. Only files with a row are removed, so other
+The last station of a blob, after the sweep of deleted runs. Takes rows of `blob` that no row of `blob_use` names, if no
+client was told within the grace period that the blob is stored. Promises: while a row is marked, no client is told so
+about the blob, and an upload of it is told to retry; wherever a collector is killed, a later pass continues; any number
+of servers may collect at the same time, since only one of them marks a row. Only files with a row are removed, so other
 files in the folder or bucket stay.
 
 A collector may be suspended for longer than its lease and then continue. By then the blob may have been uploaded again.
-So a file is first moved to a name that belongs to this removal, and then the row decides: if it still has our mark, the
-file is removed; if an upload has cleared the mark, the file is moved back. The content is the same in either case.
+So a file is first moved to a name that belongs to this removal, and then the row decides: if it still has the mark of
+this removal, the file is removed; if an upload has cleared the mark, the file is moved back. The content is the same in
+either case.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class Collector:
             if sha256 not in marked:
                 await self._store.remove(path)
             elif not marked[sha256]:
-                log.warning("blob %s was uploaded while it was being removed; it stays", sha256.hex())
+                log.warning("blob %s was uploaded while it was being removed, so it is kept", sha256.hex())
                 await self._store.move(path, incoming.path_of(sha256.hex()))
             # A marked row belongs to another collector, or to a removal that was interrupted: a later pass decides.
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from stepwell.errors import BlobMismatchError, UnavailableError
 from stepwell_ingest.blobs.store import Store
 
-#: For whom a file is uploaded, on a server with keys: the entity and the project, either of which may be empty.
+#: The owner of an upload on a server with keys: an entity and a project, either of which may be empty.
 Owner = tuple[str, str]
 
 _PREFIX = "incoming"
@@ -41,7 +41,7 @@ def path_of(sha256: str) -> str:
 
 
 def upload_of(sha256: str, owner: Owner | None) -> str:
-    """The name of an upload. Owners share no parts: who completes an upload has sent all of its bytes."""
+    """The name of an upload. Owners share no parts, so an owner who completes an upload has sent all of its bytes."""
     if owner is None:
         return sha256
     return f"{sha256}-{hashlib.sha256('/'.join(owner).encode()).hexdigest()[:16]}"
@@ -85,7 +85,7 @@ async def compose(store: Store, sha256: str, upload: str, parts: list[Part]) -> 
     """Makes the blob from its parts, reading each byte once. The parts stay until `forget`.
 
     Raises:
-        BlobMismatchError: they have another hash; nothing became visible, and the parts were removed.
+        BlobMismatchError: the parts have another hash; nothing became visible, and the parts were removed.
         UnavailableError: the store does not answer, or another worker has just removed the parts.
     """
     try:

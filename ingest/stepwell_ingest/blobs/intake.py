@@ -47,7 +47,7 @@ class Claim:
         start: the offset of the body's first byte.
         length: the length of the body; None: not known in advance.
         total: the size of the blob; None: the blob ends where the body ends.
-        owner: for whom it is uploaded; None: the server has no keys.
+        owner: the owner of the upload; None: the server has no keys.
     """
 
     sha256: str
@@ -133,8 +133,8 @@ class BlobIntake:
 
         Raises:
             BlobTooLargeError: the blob is, or becomes, larger than this server accepts.
-            BlobOffsetError: bytes before these are missing.
-            BlobMismatchError: these are not the bytes of the blob; none of them are kept.
+            BlobOffsetError: earlier bytes of the blob are missing.
+            BlobMismatchError: the bytes are not those of the blob; none of them are kept.
             UnavailableError: the store or Postgres does not answer, or the body did not come in time.
             DataError: the body is shorter or longer than declared.
         """

@@ -62,7 +62,7 @@ class Presence:
         period from now on.
 
         Args:
-            owner: for whom it must have been uploaded; None: for anybody.
+            owner: the owner for whom the blob must have been uploaded; None: it may be any.
 
         Raises:
             UnavailableError: Postgres or the store does not answer.
@@ -77,7 +77,7 @@ class Presence:
         does.
 
         Args:
-            owner: who has sent all of its bytes; None: a server without keys does not record it.
+            owner: the owner, who has sent all bytes of the blob; None: the server has no keys, and records no owner.
 
         Raises:
             UnavailableError: the blob is being removed, or was during the put, and must be put again; or as in `size`.

@@ -1,12 +1,12 @@
 """The blob store: a local folder or an S3-compatible bucket, through one library (obstore).
 
-The last station of a blob. Receives bytes and their path; returns the same bytes, by ranges. Promises that a path shows
-a whole object or none, and that an object survives a crash of the host once `put` has returned. S3 promises that
+Used by intake and collector. Receives bytes and their path; returns the same bytes, by ranges. Promises that a path
+shows a whole object or none, and that an object survives a crash of the host once `put` has returned. S3 promises that
 itself; obstore's local store renames a finished file into place but syncs nothing to the disk, so this module does.
 
-    stored/ab/abcd…              a blob, by the hexadecimal SHA-256 of its bytes
-    incoming/abcd…/<offset>      a part of one that is not yet whole (`stepwell_ingest.blobs.incoming`)
-    removing/abcd…-<when>        one that is being removed (`stepwell_ingest.blobs.collector`)
+    stored/ab/abcd…                      a blob, by the hexadecimal SHA-256 of its bytes
+    incoming/abcd…/<offset>-<length>     a part of a blob that is not yet whole (`stepwell_ingest.blobs.incoming`)
+    removing/abcd…-<when>                a blob that is being removed (`stepwell_ingest.blobs.collector`)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from obstore.store import LocalStore, from_url
 from stepwell.errors import Error, SettingError, UnavailableError
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore  # not there at run time
+    from obstore.store import ObjectStore  # exists for type checkers only
 
 #: Parts of a multipart upload; S3 takes 10,000 of them.
 _CHUNK_BYTES = 8 * 1024 * 1024
@@ -42,7 +42,7 @@ class Store:
     """One store of blobs.
 
     Args:
-        name: its name in messages.
+        name: the name of the store in messages.
         store: the library's store.
         folder: its folder on the disk; None: not on this disk.
     """
@@ -62,7 +62,7 @@ class Store:
             for_good: whether it must survive a crash of the host, too.
 
         Raises:
-            UnavailableError: the store does not take it now.
+            UnavailableError: the store does not accept the object now.
         """
         with store_errors("store a blob", missing_is_error=True):
             await self._store.put_async(path, data, chunk_size=_CHUNK_BYTES, max_concurrency=_CHUNKS_AT_A_TIME)
@@ -110,7 +110,7 @@ class Store:
                 yield bytes(piece)
 
     async def below(self, prefix: str) -> list[tuple[str, int, float]]:
-        """(path, size, seconds since 1970 of its last change) of the objects below a prefix.
+        """The path, the size and the time of the last change (in Unix seconds) of each object below a prefix.
 
         Raises:
             UnavailableError: the store does not answer.
@@ -211,7 +211,7 @@ def open_store(place: str) -> Store:
         raise SettingError(
             f"blobs cannot be stored at {place}",
             detail=_first_line(error),
-            hint="s3://bucket/prefix; credentials and endpoint come from AWS_… variables",
+            hint="name a bucket as s3://bucket/prefix; its credentials and endpoint come from AWS_… variables",
         ) from error
     return Store(place, bucket, None)
 

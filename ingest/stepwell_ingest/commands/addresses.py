@@ -30,7 +30,9 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
             attempt.listen(1)
     except socket.gaierror as error:
         raise SettingError(
-            f"{host} is not an address of this machine", detail=error.strerror, hint="0.0.0.0 listens on all addresses"
+            f"the name {host} cannot be resolved to an address",
+            detail=error.strerror,
+            hint="give an address of this machine; with 0.0.0.0, the server listens on all IPv4 addresses",
         ) from error
     except OSError as error:
         raise cannot_listen(host, port, error) from error
@@ -46,7 +48,7 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
 
 
 def bind_once(host: str, port: int) -> int:
-    """Binds a socket for a moment; returns its port, which is a free one where `port` is 0.
+    """Binds a socket for a moment; returns its port, which is a free one if `port` is 0.
 
     Raises:
         OSError: the address cannot be used.

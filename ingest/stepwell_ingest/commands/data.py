@@ -30,8 +30,8 @@ def held(data: Path) -> Iterator[None]:
 
     Raises:
         InUseError: another server has locked it; the error names its process.
-        SettingError: it cannot be created or written, or belongs to another user, who could then control the database
-            and the server's files.
+        SettingError: the directory cannot be created or written, or belongs to another user, who could then control the
+            database and the server's files.
     """
     descriptor = _locked_file(data)
     try:

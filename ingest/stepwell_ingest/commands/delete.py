@@ -37,7 +37,8 @@ their space.
   stepwell delete --older-than 90d --yes             # runs that have ended and are older than 90 days
   stepwell delete --sweep                            # the rows that an interrupted deletion has left
 
-A process that still logs to a deleted run gets an error, and keeps training. New processes may use its name again."""
+A process that still logs to a deleted run gets an error, and keeps training. New processes may use the id of the
+run again."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +120,7 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         ) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise Error(
-            "this role has no permission to delete",
+            "the role that the command connects as has no permission to delete",
             detail=str(error),
             hint="use the DSN with which the server connects",
         ) from error
@@ -167,7 +168,7 @@ def _text(plan: Deletion) -> str:
         if plan.files:
             lines.append(
                 f"{number(plan.files, 'file')} ({size(plan.file_bytes)}) that no other run names: the server "
-                "removes them afterwards,\n  young ones when its grace period is over (stepwell up --blob-grace-days)"
+                "removes them later,\n  young files only when its grace period is over (stepwell up --blob-grace-days)"
             )
         if plan.months:
             lines.append(f"months that are dropped as a whole: {', '.join(plan.months)}")

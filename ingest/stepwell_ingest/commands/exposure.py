@@ -47,7 +47,7 @@ def lines(options: argparse.Namespace, url: str) -> list[str]:
         return [
             *("", "Requests need an API key. In another terminal, as the same user:"),
             "  stepwell keys create --server --role admin     # for you; then `stepwell login`",
-            "  stepwell keys create ENTITY                    # for those who log as this entity",
+            "  stepwell keys create ENTITY                    # for the nodes that log to its projects",
             *(() if is_loopback(options.host) else (others,)),
         ]
     if is_loopback(options.host):

@@ -28,9 +28,9 @@ _MAX_NAME = 128
 
 ABOUT = """make, list and revoke API keys
 
-  stepwell keys create team                          # a writer of all projects of the entity `team`
-  stepwell keys create team/mnist --role reader      # reads one project, and nothing else
-  stepwell keys create --server --role admin         # everything on this server
+  stepwell keys create team                          # may log to all projects of the entity `team`
+  stepwell keys create team/mnist --role reader      # may read one project, and do nothing else
+  stepwell keys create --server --role admin         # may do everything on this server
   stepwell keys list
   stepwell keys revoke AbCd12EfGh34
   stepwell keys log                                  # who made and revoked keys, and who deleted runs
@@ -106,7 +106,9 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         ) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise UnavailableError(
-            "this login may not manage keys", detail=str(error), hint="use the DSN of the server itself"
+            "the role that the command connects as may not manage keys",
+            detail=str(error),
+            hint="use the DSN of the server itself",
         ) from error
     finally:
         await connection.close(timeout=5)
@@ -153,7 +155,7 @@ async def _revoke(dsn: str, given: str) -> int:
         known = await connection.fetch(queries("access")["list_keys"]) if name is None else []
     if name is None:
         if any(row["key_id"] == key_id for row in known):
-            print(f"key {key_id} was revoked before")
+            print(f"key {key_id} was revoked already")
             return 0
         raise NotFoundError(f"there is no key {key_id!r}", hint="`stepwell keys list` shows the ids")
     print(f"key {key_id} ({name}) is revoked; servers refuse it within 5 seconds")

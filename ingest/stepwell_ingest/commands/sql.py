@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
-    """Connects as the reader role: logged in as it where Postgres allows it, else by SET ROLE, else as the DSN's role.
+    """Connects as the reader role, by a login if Postgres allows it, else by SET ROLE; else as the DSN's role.
 
     Raises:
         UnavailableError: Postgres cannot be reached.

@@ -87,7 +87,7 @@ def scram_verifier(password: str, salt: bytes | None = None) -> str:
 
 
 def _password(file: Path) -> str:
-    """The password in the file; a new one where there is no file."""
+    """The password in the file, or a new one if there is no file."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:

@@ -45,7 +45,7 @@ DEFAULT_PORT = 8770
 _WATCH_S = 1.0
 #: The connections that make_sql_login_v1 allows the role of --listen-sql.
 _SQL_CONNECTIONS = 20
-#: Rolling back a pass in progress takes a moment.
+#: How long the sealer may take to end: rolling back a pass in progress takes a moment.
 _SEAL_STOP_S = 5.0
 _SEAL_RETRY_S = 5.0
 
@@ -261,7 +261,7 @@ class _Server:
                 self.failure = UnavailableError(
                     "Postgres has stopped, so the server stops, too",
                     detail=f"its log is {self._cluster.log_file}",
-                    hint="start it again; meanwhile, runs keep their points in their spools",
+                    hint="start the server again; meanwhile, runs keep their points in their spools",
                 )
                 stop.ask()
                 stop.ask()

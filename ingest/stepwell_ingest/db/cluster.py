@@ -157,7 +157,7 @@ class Cluster:
         return f"postgresql://{ROLE}@127.0.0.1:{self._port}/{name}"
 
     def start(self) -> None:
-        """Create the cluster if there is none, start the server and wait until it accepts connections.
+        """Creates the cluster if there is none, starts the server and waits until it accepts connections.
 
         Raises:
             SettingError: the directory belongs to another version, server or purpose, or cannot be reached by the user
@@ -193,7 +193,7 @@ class Cluster:
             raise
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop the server and remove its sockets. Stopping a stopped cluster does nothing.
+        """Stops the server and removes its sockets. Stopping a stopped cluster does nothing.
 
         Args:
             mode: `fast` ends the sessions and writes a checkpoint; `immediate` leaves that to the next start.

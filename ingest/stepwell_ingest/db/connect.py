@@ -20,7 +20,7 @@ _SEAL_STATEMENT_S = 600.0
 _SEAL_LOCK_S = 5.0
 _ANSWER_S = 5.0
 _ATTACHING = 4
-#: The role of the sessions of `POST /v1/sql`: a session that logged in as it has no other role to return to.
+#: The role of the sessions of `POST /v1/sql`: a session that logged in as this role has no other role to return to.
 _READER = "stepwell_reader"
 #: Rows read after waiting for a lock must be current, whatever the role's or the database's default is: under
 #: "repeatable read", a delete would not see a fork that was created while it waited for the run.
@@ -101,7 +101,7 @@ async def read_pool(dsn: str, limits: Reads, connect_s: float) -> asyncpg.Pool:
             "default_transaction_read_only": "on",
             "statement_timeout": str(statement_ms),
             "idle_in_transaction_session_timeout": str(2 * statement_ms),
-            # JIT compilation costs 100 ms and more where these statements take 5.
+            # JIT compilation costs 100 ms and more, while these statements take 5 ms.
             "jit": "off",
         },
     )
@@ -146,7 +146,7 @@ async def _check_reader(connection: asyncpg.Connection) -> None:
     if not only_reads:
         raise UnavailableError(
             "SQL over HTTP is off: its login must be able to read, and to do nothing else",
-            detail=f"{who} owns the schema stepwell, is a member of roles other than stepwell_reader, or cannot use it",
+            detail=f"{who} owns the schema stepwell, cannot use it, or is a member of roles other than stepwell_reader",
             hint="give `stepwell up --sql-dsn` a login that is only a member of stepwell_reader: docs/sql.md",
         )
 

@@ -41,7 +41,8 @@ class ArrayColumn:
 def row_template(columns: Sequence[tuple[str, str] | ArrayColumn]) -> npt.NDArray[Any]:
     """A template row of this layout, with all constants filled in and all values zero.
 
-    Scalars are fields of their names; an array is a field whose "value" holds the elements. Repeat, fill and send it.
+    A scalar is a field with the name of its column; an array is a field whose "value" holds the elements. The caller
+    repeats the row, fills the fields and sends the result.
     """
     fields: list[Any] = [("fields", ">i2")]
     for column in columns:

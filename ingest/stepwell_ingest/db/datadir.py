@@ -42,7 +42,7 @@ class Postmaster:
 
     @classmethod
     def read(cls, data_dir: Path) -> Postmaster | None:
-        """The server that the directory's pid file names, dead or alive, or None."""
+        """The server that the directory's pid file names, dead or alive; None: there is no readable pid file."""
         try:
             lines = (data_dir / "postmaster.pid").read_text().splitlines()
             # Line 1 is the pid (negative in single-user mode), line 8 the status, padded with blanks.
@@ -51,7 +51,7 @@ class Postmaster:
             return None
 
     def alive(self) -> bool:
-        """Returns whether that process runs and is a server on this directory."""
+        """Returns whether the process runs and is a server on this directory."""
         if not self.pid_taken():
             return False
         try:
@@ -63,7 +63,7 @@ class Postmaster:
             return True
 
     def pid_taken(self) -> bool:
-        """Returns whether any process, even a zombie, has that number."""
+        """Returns whether any process, even a zombie, has the id `pid`."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -74,7 +74,7 @@ class Postmaster:
 
 
 def make_parents(data_dir: Path) -> None:
-    """Create the directories above the data directory."""
+    """Creates the directories above the data directory."""
     missing = [path for path in data_dir.parents if not path.exists()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
@@ -84,7 +84,7 @@ def make_parents(data_dir: Path) -> None:
 
 
 def check_reachable(data_dir: Path, account: Account | None) -> None:
-    """Check that the user whom Postgres runs as can enter every directory above the data.
+    """Checks that the user whom Postgres runs as can enter every directory above the data.
 
     Raises:
         SettingError: the user cannot; the error names the first directory that the user cannot enter.
@@ -110,16 +110,16 @@ def is_cluster(data_dir: Path) -> bool:
         raise SettingError(
             f"{data_dir} is not empty and holds no Postgres cluster",
             detail=f"it holds {', '.join(sorted(entries)[:3])}{' and more' if len(entries) > 3 else ''}",
-            hint="choose another --data directory, or an empty one",
+            hint="choose an empty directory with --data",
         )
     return False
 
 
 def check_version(data_dir: Path, bin_dir: Path, version: str) -> None:
-    """Check that the programs have the major version that created the directory.
+    """Checks that the programs have the major version that created the directory.
 
     Raises:
-        SettingError: they do not; the error names both versions.
+        SettingError: the versions differ; the error names both.
     """
     theirs, ours = (data_dir / "PG_VERSION").read_text().strip(), binaries.major(version)
     if theirs != ours:
@@ -131,7 +131,7 @@ def check_version(data_dir: Path, bin_dir: Path, version: str) -> None:
 
 
 def await_predecessor(data_dir: Path, timeout_s: float) -> None:
-    """Check that no server runs on the directory; wait for one that is stopping.
+    """Checks that no server runs on the directory; waits for one that is stopping.
 
     Raises:
         SettingError: a server runs there; the error names its process id.
@@ -155,7 +155,7 @@ def await_predecessor(data_dir: Path, timeout_s: float) -> None:
 def create(
     data_dir: Path, bin_dir: Path, version: str, account: Account | None, run: Callable[[list[str], bytes], None]
 ) -> None:
-    """Create a cluster with the role and the database `stepwell`, in UTF-8, with checksums, open to local sockets only.
+    """Creates a cluster with the role and the database `stepwell`, in UTF-8, with checksums. TCP requires a password.
 
     Args:
         run: runs a command with the given text as its input, as the right user, and raises when it fails.
@@ -182,7 +182,7 @@ def create(
 
 
 def own(path: Path, account: Account | None) -> None:
-    """Change the owner of a directory or file to the user whom Postgres runs as, where needed."""
+    """Changes the owner of a directory or file to the user whom Postgres runs as, where needed."""
     if account is None or path.stat().st_uid == account.uid:
         return
     for place in (*path.rglob("*"), path):
@@ -197,7 +197,7 @@ def environment() -> dict[str, str]:
 
 
 def run_program(command: list[str], text: bytes, log: int, account: Account | None) -> int:
-    """Run one of Postgres' programs to its end, as the right user, and return its exit status."""
+    """Runs one of Postgres' programs to its end, as the right user, and returns its exit status."""
     run_as = account.run_as() if account else binaries.RunAs()
     done = subprocess.run(command, input=text, stdout=log, stderr=log, cwd="/", env=environment(), **run_as)
     return done.returncode

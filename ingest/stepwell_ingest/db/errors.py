@@ -26,13 +26,13 @@ _MISTAKE = (
 
 #: Hints by the beginning of the SQLSTATE; the first match counts.
 _HINTS = {
-    "42501": "grant the server's role what is missing; it should own the schema stepwell and all that is in it",
+    "42501": "grant the server's role what is missing; it should own the schema stepwell and everything in it",
     "25006": "Postgres accepts no writes: it is a standby, or default_transaction_read_only is on",
     "53100": "the disk of Postgres is full: free some space",
     "53": "Postgres is short of memory or connections: give it more, or reduce its load",
     **dict.fromkeys(_MISTAKES, _MISTAKE),
 }
-_PASSES = "this ends when Postgres is reachable again"
+_PASSES = "tries succeed again as soon as Postgres is reachable"
 
 
 def caused_by_rows(error: BaseException) -> bool:
@@ -57,7 +57,7 @@ def no_partition(error: BaseException) -> UnavailableError:
 def hint_for(error: BaseException) -> str:
     """The hint for an error of Postgres or of the connection to it.
 
-    The hint says that the error will pass only where waiting can help: not for bugs, such as a missing function.
+    The hint says that the error will pass only if waiting can help, and not for bugs such as a missing function.
     """
     state = (error.sqlstate or "") if isinstance(error, asyncpg.PostgresError) else ""
     return next((hint for prefix, hint in _HINTS.items() if state.startswith(prefix)), _PASSES)

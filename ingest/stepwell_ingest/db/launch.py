@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def main(arguments: list[str]) -> None:
-    """Replace this process with the program named in `arguments`.
+    """Replaces this process with the program named in `arguments`.
 
     Raises:
         OSError: the user cannot be changed, or the program cannot be started.

@@ -81,7 +81,7 @@ _log = logging.getLogger(__name__)
 
 
 async def migrate(connection: asyncpg.Connection) -> list[str]:
-    """Apply the missing migrations, functions and views.
+    """Applies the missing migrations, functions and views.
 
     Args:
         connection: a direct connection, not one through a pooler that shares sessions: a session lock excludes other
@@ -93,7 +93,7 @@ async def migrate(connection: asyncpg.Connection) -> list[str]:
 
     Raises:
         SettingError: the server is older than PostgreSQL 15, or a newer Stepwell or an edited migration was applied.
-        UnavailableError: another transaction holds a table; a later retry helps.
+        UnavailableError: another transaction has locked a table; a later retry helps.
         Error: a file failed; its transaction was rolled back.
     """
     version = int(await connection.fetchval("SELECT current_setting('server_version_num')"))

@@ -77,11 +77,11 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Del
     """Plans the deletion of these runs, whatever their state.
 
     Args:
-        names: each is id, project/id or entity/project/id; a run's display name may replace the id, where no run has
-            that id.
+        names: each is id, project/id or entity/project/id; a display name may replace the id, if no run has that id.
 
     Raises:
-        UsageError: a name matches no run, or several; or forks that are not among them show the points of one.
+        UsageError: a name matches no run, or several; or a fork that is not to be deleted shows points of one of these
+            runs.
     """
     sql = queries("delete")
     targets: dict[int, Target] = {}
@@ -93,7 +93,7 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Del
             raise UsageError(
                 f"there is no run {name}",
                 detail=f"similar names: {', '.join(alike)}" if alike else None,
-                hint="`stepwell sql 'SELECT entity, project, run, display_name FROM runs'`",
+                hint="`stepwell sql 'SELECT entity, project, run, display_name FROM runs'` lists all runs",
             )
         if len(rows) > 1:
             raise UsageError(
@@ -110,10 +110,10 @@ async def check_forks(connection: asyncpg.Connection, paths: Mapping[int, str]) 
     """Checks that no remaining fork shows points of these runs.
 
     Args:
-        paths: paths by run id, for the message.
+        paths: the paths of the runs by run_id, for the message.
 
     Raises:
-        UsageError: forks that are not among them show their points.
+        UsageError: forks that are not among these runs show points of them.
     """
     forks = await connection.fetch(queries("delete")["forks_that_stay"], list(paths))
     if forks:
@@ -129,7 +129,7 @@ async def plan_project(connection: asyncpg.Connection, project: str) -> Deletion
     """Plans the deletion of all runs of a project, whatever their state.
 
     Args:
-        project: entity/project, or only the project where a single entity has it.
+        project: entity/project, or only the project's name if a single entity has a project of that name.
 
     Raises:
         UsageError: there is no such project, or several entities have a project of that name.

@@ -1,8 +1,9 @@
-"""Removes runs from the catalog and the ledger, in one short transaction for each run, after which it is invisible.
+"""Removes runs from the catalog and the ledger, in one short transaction for each run, after which the run is
+invisible.
 
 Stands between a plan and the sweep. Receives run ids; returns the number of deleted runs. Promises: every reader sees a
 run whole or not at all, even if this process is killed; rows left in the tables of history are invisible from then on,
-and the next sweep finds them; no other transaction waits for it for longer than `_LOCK_MS`.
+and the next sweep finds them; no other transaction waits for a removal for longer than `_LOCK_MS`.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ async def remove(
     """Deletes the runs, forks before their parents; returns the number of runs that existed.
 
     Args:
-        on_removed: called with the id of each run that is gone, after COMMIT.
-        actor: who deletes them, for the audit log.
+        run_ids: the runs to delete.
+        on_removed: called with the run_id of each run that is gone, after COMMIT.
+        actor: who deletes the runs, for the audit log.
 
     Raises:
         UsageError: one of the runs was forked meanwhile; those before it are deleted.

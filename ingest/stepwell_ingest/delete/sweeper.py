@@ -1,9 +1,9 @@
 """Removes the rows of deleted runs from the tables of history: whole months where no run is left, else row by row.
 
 Runs after `remover`, from the command and hourly from a worker. Takes the runs in `deleted_run` and frees their space.
-Promises: each transaction is bounded, and no COPY waits for it; wherever it is killed, the next sweep continues, since
-a deleted run stays on the list until nothing of it is left; after a run's sweep, no sealing pass or merge writes rows
-of it.
+Promises: each transaction is bounded, and no COPY waits for it; wherever a sweep is killed, the next one continues,
+since a deleted run stays on the list until nothing of it is left; after a run's sweep, no sealing pass or merge writes
+rows of it.
 
 Why no rows are missed: a batch or a pass that began before the run was deleted has either committed (then its rows are
 visible here) or finds no ledger row and is rolled back; a merge does not write to the ledger, so the sweep waits for
@@ -25,15 +25,15 @@ from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
 
-#: Rows of one transaction. A chunk has up to 8 KiB, so this is about 16 MiB.
+#: The most rows that one transaction removes. A chunk has up to 8 KiB, so they have about 16 MiB.
 _ROWS = 2000
-#: Waiting for the sealer blocks no other work; a pass takes seconds.
+#: The longest wait for the sealer, which blocks no other work; a pass takes seconds.
 _SEALER_MS = 120_000
-#: DETACH … CONCURRENTLY waits for readers of the table, without blocking others.
+#: The longest wait of DETACH … CONCURRENTLY for readers of the table; it does not block others.
 _DETACH_MS = 30_000
-#: DROP removes a table that no new reader can find; only earlier readers may hold it.
+#: The longest wait of DROP: no new reader can find the table; only earlier readers may hold it.
 _DROP_MS = 5_000
-#: The third one is raised while another partition of the same parent is partly detached.
+#: The errors of a table in use. The third one is raised while another partition of the same parent is partly detached.
 _IN_USE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.ObjectNotInPrerequisiteStateError)
 
 

@@ -67,7 +67,7 @@ async def fetch(
         max_bytes: the most bytes to fetch, at about 12 bytes for each value and 24 for each step.
 
     Raises:
-        TooMuch: the range holds more.
+        TooMuch: the range holds more than `max_bytes`.
     """
     names = {
         (row["run_id"], row["metric_id"]): row["name"]

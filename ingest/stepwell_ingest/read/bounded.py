@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-#: The wrapped query has one row for each piece of a value. These are the size of a piece, and the number of pieces that
-#: are fetched at a time: 16 MiB at most.
+#: The size of a piece of a value; the wrapped query has one row for each piece.
 _PIECE_BYTES = 64 * 1024
+#: The number of pieces that are fetched together: 16 MiB at most.
 _FETCH = 256
 #: The approximate size of a row without its value.
 _ROW_BYTES = 500

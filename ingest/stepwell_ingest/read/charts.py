@@ -1,8 +1,8 @@
 """Metrics of runs for charts: buckets on one grid, with the writers of a run merged.
 
 Stands between the route `POST /v1/charts` and `stepwell.history_sample`. Receives a run, a metric and a number of
-buckets; returns the columns of one batch. Buckets cover all points of all writers, so a chart hides nothing. Where
-every bucket is a single point, its value is sent once.
+buckets; returns the columns of one batch. Buckets cover all points of all writers, so a chart hides nothing. If every
+bucket is a single point, only its step and its value are sent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Sample:
         writers: names of writers; `min_writer` and `max_writer` are indexes into it.
         integers: int64 arrays by name: bucket_step (the first step of a bucket), count, first_step, last_step, nans,
             pos_infs and neg_infs.
-        doubles: float64 arrays by name: min, max and mean of the finite values, NaN where there are none; first and
+        doubles: float64 arrays by name: min, max and mean of the finite values, NaN for a bucket without any; first and
             last, the values at the lowest and the highest step.
         min_writer, max_writer: int32, the writers of the smallest and the largest value; None: there is one writer.
     """

@@ -47,7 +47,7 @@ class Database:
 
     Attributes:
         sql: the named queries.
-        memory: what the answers of this worker hold, all together.
+        memory: the room for all answers of this worker together.
     """
 
     def __init__(self, pool: asyncpg.Pool, limits: Reads) -> None:
@@ -66,8 +66,8 @@ class Database:
 
     @asynccontextmanager
     async def costly_snapshot(self) -> AsyncIterator[asyncpg.Connection]:
-        """Like `snapshot`, for statements whose cost the client determines: `costly` at the same time, each for
-        `costly_s` at most.
+        """Like `snapshot`, for statements whose cost the client determines: at most `Reads.costly` snapshots at the
+        same time, and at most `Reads.costly_s` for each statement.
 
         Raises:
             OverloadedError, UsageError, UnavailableError: as `snapshot`.
@@ -79,7 +79,7 @@ class Database:
             raise OverloadedError(
                 "$regex filter limit reached",
                 retry_after_s=_RETRY_AFTER_S,
-                detail=f"{self.limits.costly} at a time",
+                detail=f"{self.limits.costly} lists with such a filter at a time",
             ) from None
         try:
             async with self.snapshot(self.limits.costly_s) as connection:
@@ -104,7 +104,7 @@ class Database:
             held.resize(0)
 
     async def reserve(self, size: int) -> Held:
-        """Like `room`, but not a context manager: the caller resizes it to 0 at the end.
+        """Like `room`, but not a context manager: the caller must resize the result to 0 at the end.
 
         Raises:
             OverloadedError: as `room`.
@@ -116,7 +116,7 @@ class Database:
             raise OverloadedError(
                 "memory limit for reads reached",
                 retry_after_s=_RETRY_AFTER_S,
-                detail=f"{self.memory.held_bytes:,} of {self.memory.limit_bytes:,} bytes",
+                detail=f"{self.memory.held_bytes:,} of {self.memory.limit_bytes:,} bytes are held",
                 hint="ask again after a pause, or for less in one request",
             ) from None
         return Held(self.memory, size)
@@ -160,13 +160,13 @@ def _read_errors(statement_s: float) -> Iterator[None]:
     except asyncpg.QueryCanceledError as error:
         raise UsageError(
             f"the read took longer than {statement_s:g} s",
-            hint="ask for fewer keys or a narrower range of steps",
+            hint="ask for fewer keys or a narrower range of steps, or leave $regex out of the filter",
         ) from error
     except asyncpg.DataError as error:  # an invalid regular expression, a date beyond Postgres' calendar
         raise UsageError("Postgres rejected a value of this request", detail=str(error)[:500]) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         raise UnavailableError(
-            "Postgres could not read",
+            "Postgres could not answer the request",
             detail=f"{type(error).__name__}: {str(error)[:500]}",
             hint=hint_for(error),
         ) from error

@@ -1,4 +1,4 @@
-"""Explains why a list of runs is empty or not in order: fields that no run of the project has, with similar names.
+"""Explains why a list of runs is empty or not in order: names fields that no run of the project has, and similar ones.
 
 Stands beside `runs` and `groups`, which call it after a query that found nothing. Receives the config and summary
 fields that the query names; returns those that no run has. Also finds the metrics that no run of a chart has.
@@ -23,11 +23,11 @@ async def unknown_fields(
 ) -> dict[str, list[str]]:
     """The fields "config.<key>" and "summary_metrics.<key>" that no run of a project has, each with similar ones.
 
-    Empty where Postgres does not find them in time.
+    The result is empty if Postgres does not find them in time.
 
     Args:
         connection: a connection in a transaction that reads nothing afterwards.
-        names: the names of fields, as in filters; others than these two kinds are left out.
+        names: the names of fields, as in filters; fields of other kinds are ignored.
     """
     found: dict[str, list[str]] = {}
     try:

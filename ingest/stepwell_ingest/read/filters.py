@@ -58,7 +58,7 @@ class Condition:
     Attributes:
         parts: SQL; None stands for the next argument.
         arguments: in their order.
-        costly: it may take Postgres long, however few runs there are: it has a regular expression.
+        costly: whether it may take Postgres long even for few runs, because it has a regular expression.
         fields: the names of the fields that it compares.
     """
 
@@ -99,7 +99,7 @@ def compile_filter(given: str | Mapping[str, Any] | None) -> Condition:
     """The condition that a filter describes; without a filter, every run matches.
 
     Raises:
-        UsageError: it is not JSON, or has an invalid field, operator or value; the error names it.
+        UsageError: the filter is not JSON, or has an invalid field, operator or value, which the error names.
     """
     filters: Any = given or {}
     if isinstance(filters, str):
@@ -232,7 +232,7 @@ class _Compiler:
             self._plain(name, sign, value)
             return
         if not isinstance(value, int | float | str) or isinstance(value, bool):
-            raise UsageError(f"{name[:80]} can be compared with a number or a string", detail=repr(value)[:80])
+            raise UsageError(f"{name[:80]} must be compared with a number or a string", detail=repr(value)[:80])
         # Numbers with numbers and texts with texts: jsonb would order any number before any text.
         self._put("coalesce((SELECT jsonb_typeof(v) = jsonb_typeof(j) AND v " + sign + " j FROM (SELECT ")
         self._value(name)
@@ -252,7 +252,7 @@ class _Compiler:
         if not isinstance(value, str) or len(value) > 1000:
             raise UsageError("$regex takes a string of 1000 characters at most", detail=f"{name}: {value!r}"[:120])
         if _type(name) in ("float8", "timestamptz"):
-            raise UsageError(f"{name[:80]} is not a string", hint="$regex is for strings")
+            raise UsageError(f"$regex cannot be applied to {name[:80]}", hint="only strings can be matched with $regex")
         self.costly = True
         self._put("coalesce((")
         self._value(name)

@@ -19,7 +19,7 @@ class LayoutChangedError(UsageError):
 async def read_layout(database: Database, entity: str, project: str) -> dict[str, Any]:
     """Returns {"layout", "version", "views": [{"name", "page", "query", "layout"}, …]}, the views by name.
 
-    Without a layout, "layout" is None and "version" 0. The "layout" of a view is None where it has that of the project.
+    Without a layout, "layout" is None and "version" 0. The "layout" of a view is None if it uses that of the project.
     """
     async with database.snapshot() as connection:
         row = await connection.fetchrow(database.sql["layout"], entity, project)

@@ -89,7 +89,7 @@ class Live:
         while.
 
         Args:
-            keys: the keys whose points events include; empty: none.
+            keys: the keys whose values the events include; empty: none.
             cursor: the cursor of the last event that the client has taken; None: it has none.
 
         Raises:

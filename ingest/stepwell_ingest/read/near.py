@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 _COUNT = 5
 _ALIKE = 0.6
-#: Of more names than this, only those with the same beginning are compared: a comparison takes some 10 µs.
+#: If there are more names than this, only those with the same beginning are compared: a comparison takes some 10 µs.
 _COMPARED = 5_000
 
 
 def near(name: str, known: Iterable[str]) -> list[str]:
-    """At most five of the names, the most similar to `name` first; none when none is similar."""
+    """At most five of the names, the most similar to `name` first; empty if no name is similar."""
     lower = name.lower()
     names = list(known)
     if len(names) > _COMPARED:

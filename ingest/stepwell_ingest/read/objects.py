@@ -28,7 +28,7 @@ async def read_objects(
 ) -> dict[str, Any]:
     """Returns {"key", "values": [{"step", "writer", "time", "value"}, …], "next": cursor or None}.
 
-    A page ends with `limit` values, or sooner where they are large (`Reads.answer_bytes`).
+    A page ends with `limit` values, or earlier if they are large (`Reads.answer_bytes`).
 
     Raises:
         UsageError: the cursor is invalid.
@@ -43,7 +43,7 @@ async def read_objects(
     async with standing.snapshot() as connection:
         if known not in (None, [run.run_id, standing.mark]):
             raise RewoundError(
-                "the run has been rewound, restarted or deleted since this cursor was given",
+                "the run has been rewound, restarted or deleted since the server returned this cursor",
                 hint="start again without a cursor",
             )
         query, columns = database.sql["objects_of_key"], ("writer", "step", "time")

@@ -37,8 +37,8 @@ class Position(NamedTuple):
 
     Attributes:
         epoch, last_step: the reader has seen all points of `epoch` and older ones up to `last_step`, −1 for none.
-        session, next_seq: it has seen all frames below `next_seq` of the epoch `session`, the newest, which may have no
-            steps yet, and all frames of older epochs, which are fenced and do not grow.
+        session, next_seq: the reader has seen all frames below `next_seq` of the newest epoch, `session`, which may
+            have no steps yet, and all frames of older epochs, which are fenced and do not grow.
         last_object: the highest step of the objects that came as notes; it may lie above `last_step`.
         hidden: for each epoch from `epoch` to `session`, the step from which it was hidden, −1 for none. Older epochs
             need no entry: whatever hides more of them hides more of these, too.

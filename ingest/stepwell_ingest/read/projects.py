@@ -33,7 +33,7 @@ async def metrics_of_runs(
 ) -> dict[str, Any]:
     """Returns {"runs": ids, "metrics": [{"name", "runs": [indexes of "runs"], "hidden", "x"}, …]}.
 
-    "hidden" and "x", the metric of the x-axis, are present only where `define_metric` has set them.
+    "hidden" and "x", the metric of the x-axis, are present only if `define_metric` has set them.
 
     Args:
         names: ids of runs; empty: the newest runs.

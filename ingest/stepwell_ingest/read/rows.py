@@ -95,7 +95,7 @@ def assemble(
     Args:
         series: the points of the range, of any metrics and writers.
         objects: the objects of the range.
-        next_step: the step before which the page holds every row.
+        next_step: the step below which the page holds every row.
         with_times: whether the page has the times of rows.
         require: keys that each row must have; None: none.
     """

@@ -70,7 +70,7 @@ async def find_run(database: Database, entity: str, project: str, run: str, scop
     """Finds a run by its names.
 
     Args:
-        run: its id, or its display name, where no run has that id and exactly one run has that name.
+        run: the run's id, or its display name if no run has that id and exactly one run has that name.
         scope: where the reader may read; the hint lists nothing else.
 
     Raises:
@@ -99,7 +99,7 @@ async def describe_run(database: Database, run: RunRow) -> dict[str, Any]:
     """All that answers show of a run, ready for JSON.
 
     Raises:
-        NotFoundError: it was deleted meanwhile.
+        NotFoundError: the run was deleted meanwhile.
     """
     sql = f"SELECT {', '.join(_SMALL)}, {_VALUE} FROM ({_base(database)}) r WHERE r.run_id = $3"
     names = (run.shown["entity"], run.shown["project"], run.run_id)
@@ -131,7 +131,7 @@ async def list_runs(
         where, order: the compiled filter and order.
         limit: the most runs.
         cursor: "next" of the previous page; None: the first page.
-        summary_keys: the keys whose values "summary" of each run includes, where it has them.
+        summary_keys: the keys whose values "summary" of each run includes, if the run has them.
         scope: where the reader may read; the hint of an error lists nothing else.
 
     Raises:
@@ -254,7 +254,7 @@ def _run_row(row: Mapping[str, Any]) -> RunRow:
 def _described(run: str, value: str | None) -> dict[str, Any]:
     """The config, metadata and names of a run, from the column that `_VALUE` makes."""
     lines = (value or "").split("\n")
-    if len(lines) != 3:  # it is too large; the text says so
+    if len(lines) != 3:  # the value was too large, and a text that says so replaces it
         nothing = {name: None for name in _TEXTS} | {"display_name": run, "tags": []}
         return {**nothing, "config": {"_not_shown": shown(value or "null")}, "metadata": {}}
     config, metadata, texts = lines

@@ -1,7 +1,7 @@
 """Samples rows so that every extreme stays visible: chooses the rows of a page to keep.
 
 Receives pages; returns the rows to keep. For every bucket of steps, every writer and every metric, these are the rows
-with the first, last, smallest and largest finite value and the first NaN, +Inf and −Inf; where these are fewer than
+with the first, last, smallest and largest finite value and the first NaN, +Inf and −Inf; if these are fewer than
 requested, others are added at even distances. A kept row is complete and stays at its own step. Pure: no I/O.
 """
 

@@ -26,7 +26,7 @@ from stepwell_ingest.read.sql_errors import QueryError, explained
 from stepwell_schema import queries
 
 #: The query stands on lines of its own, because its last line may end with a comment. The size of a row as Postgres
-#: holds it is tested first: to convert a gigabyte to text would take seconds, and two gigabytes more.
+#: holds it is tested first: converting a gigabyte to text would take seconds, and two more gigabytes.
 _BOUNDED = """-- within bounds
 SELECT q.*, stepwell.row_fits_v1(
     CASE WHEN pg_column_size(q) > {most} THEN pg_column_size(q) ELSE octet_length(q::text) END, {most}, {in_all})
@@ -77,8 +77,8 @@ class Rows:
         """Reads the next `count` rows; fewer at the end.
 
         Raises:
-            QueryError: Postgres has worked on this query for too long. Its own statement time-out does not suffice,
-                since a query may change it for the time after its first batch.
+            QueryError: Postgres has worked on this query for too long. The statement time-out of Postgres does not
+                suffice, since a query may change it for the time after its first batch.
             UnavailableError: the connection to Postgres is lost.
             asyncpg.PostgresError: the query fails.
         """
@@ -211,7 +211,7 @@ class SqlReader:
             raise _away(error) from error
 
     async def _names(self, connection: asyncpg.Connection) -> dict[str, list[str]]:
-        """The views of the contract and their columns; empty where they cannot be read."""
+        """The views of the contract and their columns; empty if they cannot be read."""
         try:
             return {row["relation"]: row["columns"] for row in await connection.fetch(self._sql["names"])}
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):

@@ -14,7 +14,7 @@ from stepwell_ingest.read.near import near
 _ONLY_READS = "SQL over HTTP only reads"
 _HINTS: tuple[tuple[type[asyncpg.PostgresError], str], ...] = (
     (asyncpg.ReadOnlySQLTransactionError, f"{_ONLY_READS}; to change data, use psql with the server's DSN"),
-    (asyncpg.InsufficientPrivilegeError, f"{_ONLY_READS}, and sees the schema stepwell: docs/sql.md"),
+    (asyncpg.InsufficientPrivilegeError, f"{_ONLY_READS}, and sees only the schema stepwell: docs/sql.md"),
 )
 #: A name at a position of a query: `column`, `view.column`, or either in double quotes.
 _NAME = re.compile(r'(?:(?:"[^"]+"|\w+)\s*\.\s*)*("[^"]+"|\w+)')
@@ -25,7 +25,7 @@ class QueryError(UsageError):
 
     Args:
         sqlstate: Postgres' code of the error.
-        position: the position of the offending character in the query, from 1; None: no single one.
+        position: the position of the offending character in the query, from 1; None: not known.
     """
 
     def __init__(

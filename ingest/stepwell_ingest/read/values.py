@@ -47,7 +47,7 @@ def as_json(value: Any) -> Any:
             return value
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, Decimal):
-        # sum() over bigint is numeric: it becomes a JSON number, exact where it is whole.
+        # sum() over bigint is numeric: it becomes a JSON number, which is exact if the sum is whole.
         if not value.is_finite():
             return str(value)
         return int(value) if value == value.to_integral_value() else float(value)

@@ -40,7 +40,7 @@ TRACK_COLUMNS = (*(name for name, _ in _TRACK_SCALARS), "steps", "times_us", "ti
 
 
 class EpochKey(NamedTuple):
-    """The owner of chunks: the key of a ledger row."""
+    """The key of the ledger row whose epoch owns the chunks."""
 
     run_id: int
     writer_id: int

@@ -1,6 +1,6 @@
 """The sealing loop: looks for work, seals, merges, turns the ring, folds notes and stores summaries.
 
-Drives the stations of `seal`. Promises: it keeps up with ingest, and while it does, leaves half of the time to others;
+Drives the stations of `seal`. Promises: sealing keeps up with ingest, and while it does, leaves half of the time free;
 small epochs and large ones get about the same time, so neither waits for the others to end; failed work is retried, and
 nothing is lost, since a pass is one transaction; an epoch that fails does not keep others from being sealed.
 """

@@ -79,7 +79,7 @@ class Notes:
             asyncpg.PostgresError, OSError: nothing is folded.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            # What is lost in a crash is folded again later.
+            # Notes whose folding is lost in a crash are folded again later.
             await connection.execute("SET LOCAL synchronous_commit = off")
             if not await connection.fetchval(self._sql["claim_summaries"]):
                 return 0

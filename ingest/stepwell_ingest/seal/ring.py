@@ -46,7 +46,7 @@ class Ring:
         return int(await self._pool.fetchval(self._sql["unsealed_bytes"]))
 
     async def _ask(self, name: str, *arguments: object) -> object:
-        """The result of the function; also None where a lock was not available."""
+        """Runs a query on the ring; returns its result, or None if a lock was not available."""
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = {self._settings.lock_ms}")
@@ -56,8 +56,8 @@ class Ring:
             return None
 
     async def _allowed(self) -> bool:
-        """Returns whether this role sees every snapshot. Asked each time, since the warning tells people to change
-        it."""
+        """Returns whether the role of these connections sees every snapshot. Asked each time, since the warning tells
+        people to change this."""
         allowed = bool(await self._pool.fetchval(self._sql["may_see_snapshots"]))
         if not allowed and not self._warned:
             log.warning(

@@ -1,8 +1,9 @@
 """Stored summaries: the summaries of runs that do not change are kept as rows, so lists of runs need not compute them.
 
-Works beside the sealer. Receives runs whose ledgers have moved since their summary was stored; writes rows of
-`stored_value`, and the position of the ledgers for which they are valid. Promises that values and position come from
-one snapshot. Readers use the values only while the ledgers have that position (`functions/095_stored_summaries.sql`).
+Works beside the sealer. Receives runs whose ledger rows have moved since their summary was stored; writes rows of
+`stored_value`, and the positions of the ledger rows for which they are valid. Promises that values and positions come
+from one snapshot. Readers use the values only while the ledger rows have these positions
+(`functions/095_stored_summaries.sql`).
 So storing may be late, fail or be killed: readers see the current summary in any case. If one summary cannot be stored,
 the others still are.
 """
@@ -23,7 +24,7 @@ from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
 
-#: The most runs that one search finds. Each search reads the ledgers of all runs.
+#: The most runs that one search finds. Each search reads the ledger rows of all runs.
 _AT_ONCE = 2000
 #: The longest time of one turn; sealing continues after it.
 _TURN_S = 1.0

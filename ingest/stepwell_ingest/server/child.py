@@ -1,8 +1,8 @@
 """The common part of a server's child processes: reads the configuration, works, and reports to the parent.
 
-The other end of `children`. A child receives one line on stdin, the whole `Config`; it prints one line of JSON when it
-is ready, or {"error": …} when it cannot start. From its start on, its event loop prints an empty line every second: a
-stalled process (stopped, or busy without end) prints none, and its parent replaces it.
+The counterpart of `children`, which runs in the parent. A child receives one line on stdin, the whole `Config`; it
+prints one line of JSON when it is ready, or {"error": …} if it cannot start. From its start, its event loop prints an
+empty line every second: a stalled process (stopped, or busy without end) prints none, and its parent replaces it.
 """
 
 from __future__ import annotations

@@ -45,15 +45,15 @@ class Children:
         self._stopping = False
 
     async def start(self, name: str, module: str, line: bytes) -> dict[str, Any]:
-        """Starts a child, and keeps it running from then on.
+        """Starts a child, and restarts it whenever it ends before `stop`.
 
         Args:
-            name: its name in messages.
+            name: the name of the child in messages.
             module: the module for `python -m`.
-            line: its configuration (`config_json.encode`).
+            line: the child's configuration (`config_json.encode`).
 
         Returns:
-            Its first message, which it prints when it is ready.
+            The child's first message, which it prints when it is ready.
 
         Raises:
             Error: the child could not start.

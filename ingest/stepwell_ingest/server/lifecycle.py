@@ -54,8 +54,8 @@ class Lifecycle:
     async def run(self) -> None:
         """Beats and reaps until cancelled. The next beat makes up for one that fails.
 
-        It reaps once beats have succeeded for `silent_s`. At a start, and after Postgres was unreachable or this
-        process was stalled, writers may be reconnecting, and other workers may not have recorded yet which ones they
+        Reaping begins once beats have succeeded for `silent_s`: at a start, and after Postgres was unreachable or this
+        process was stalled, writers may be reconnecting, and other workers may not have recorded yet which writers they
         hear from.
         """
         since = beaten = time.monotonic()

@@ -1,4 +1,4 @@
-"""The event loop of the server: uvloop where available, with adapted garbage collection."""
+"""The event loop of the server: uvloop if it is installed, with adapted garbage collection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GC_THRESHOLDS = (50_000, 20, 100)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs `main` to its end on a new loop, uvloop where available; returns its result."""
+    """Runs `main` to its end on a new loop, uvloop if it is installed; returns its result."""
     gc.collect()
     gc.freeze()  # modules and classes stay until the end
     gc.set_threshold(*_GC_THRESHOLDS)

@@ -1,7 +1,7 @@
 """`python -m stepwell_ingest.server.sealer_process`: seals the history of one server, in a process of its own.
 
-Its numpy work would stall a worker's loop. `Children` starts it and keeps it running. It prints {"pid": …} when it
-runs. SIGTERM or the end of stdin ends it; a pass in progress is rolled back.
+In a worker, the numpy work of sealing would stall the event loop. `Children` starts this process and keeps it running.
+It prints {"pid": …} when it runs. SIGTERM or the end of stdin ends it; a pass in progress is rolled back.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Stop:
         self.now = asyncio.Event()
 
     def ask(self) -> None:
-        """Requests a stop; called again, an immediate one."""
+        """Requests a stop; a second call requests an immediate one."""
         (self.now if self.drain.is_set() else self.drain).set()
 
     def on_signals(self) -> None:

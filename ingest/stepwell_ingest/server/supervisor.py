@@ -15,7 +15,7 @@ from stepwell_ingest.config_json import encode
 from stepwell_ingest.server.children import Children
 from stepwell_ingest.server.serving import Stop
 
-# Added to the time of the drain, to close connections.
+#: The time for closing connections, in addition to that of the drain.
 _STOP_GRACE_S = 10.0
 
 

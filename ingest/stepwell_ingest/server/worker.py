@@ -56,7 +56,7 @@ class Worker:
 
     @property
     def url(self) -> str:
-        """The URL at which it listens, once started."""
+        """The URL at which the worker listens, once it has started."""
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"http://{host}:{self._port}"
 

@@ -1,7 +1,7 @@
 """`python -m stepwell_ingest.server.worker_process`: one of several workers that share a port.
 
-`Supervisor` starts it and keeps it running. It prints {"url": …} when it listens. SIGTERM drains it, and so does the
-end of stdin, so that it does not outlive its parent.
+`Supervisor` starts this process and keeps it running. It prints {"url": …} when it listens. SIGTERM drains it, and so
+does the end of stdin, so that it does not outlive its parent.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Rate:
             raise OverloadedError(
                 "runs and configs arrive faster than the server accepts them",
                 retry_after_s=(size - self._left) / self._per_s,
-                detail=f"{self._burst_bytes:,} bytes at once, {self._per_s:,} a second",
+                detail=f"the limit is {self._burst_bytes:,} bytes at once, and {self._per_s:,} a second",
                 hint="the SDK retries automatically; log large values as files, not in the config",
             )
         self._left -= size

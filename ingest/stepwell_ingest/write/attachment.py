@@ -19,7 +19,7 @@ class AttachRequest(NamedTuple):
 
     Attributes:
         entity, project, run, writer: names.
-        session: 16 bytes.
+        session: the id of the session, 16 bytes.
         late: whether this is a late session, which delivers a spool that an earlier process left.
         info: what the run and the writer report about themselves (config, host, …).
         resume, rewind_to, fork_run, fork_step: see functions/140_attach.sql of the schema.
@@ -71,7 +71,8 @@ class Attachment(NamedTuple):
         config, meta: the run's config and metadata, for a process that resumes it; None for others.
         tables: likewise, the last increment of each INCREMENTAL table of the writer, by metric.
         rejected: the seqs and errors of rejected frames, from the request's `from_seq` on.
-        earlier: what the session will supersede, or why it got another writer than it requested; None: neither.
+        earlier: what the session will supersede, or why it got another writer than it requested; None: it supersedes
+            nothing, and got the writer that it requested.
     """
 
     cursor: LedgerCursor

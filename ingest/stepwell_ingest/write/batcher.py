@@ -34,7 +34,8 @@ _SMOOTHING = 0.2
 class Entry:
     """A frame that takes up the next seq of its writer, to be stored or to be recorded as rejected (`rejection`).
 
-    `last_step` is the writer's last step after it. `refused_notes`: the frame is stored without some of its notes.
+    `last_step` is the writer's last step once the frame is stored. `refused_notes` is set if the frame is stored
+    without some of its notes.
     """
 
     header: Header
@@ -54,8 +55,7 @@ class Outcome:
     """The result of a submission, after COMMIT.
 
     Attributes:
-        next_seq: everything below is in Postgres, or recorded as rejected. It is the seq after the submission's last
-            frame.
+        next_seq: the seq after the submission's last frame; all frames below are in Postgres, or recorded as rejected.
         stored, duplicate: the numbers of stored and duplicate frames in this submission.
         rejected: seq and error of rejected frames.
         checksum: the checksum of the submission's last frame, seq `next_seq` − 1. Clients check it, to tell an

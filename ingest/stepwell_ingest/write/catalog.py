@@ -225,7 +225,7 @@ class Catalog:
         """The cursor of an attached session.
 
         Args:
-            session: 16 bytes.
+            session: the id of the session, 16 bytes.
             fresh: whether to ask Postgres even if the session is cached: other workers may have stored frames of it.
 
         Raises:
@@ -256,8 +256,8 @@ class Catalog:
         if row["fenced"]:
             self.forget(session)
             raise _fenced(row["writer"], row["epoch"])
-        # There must be one live cursor for each session: one that is not behind the row is kept (another task may have
-        # made it meanwhile, with frames in flight), and one that is behind becomes stale.
+        # There must be one live cursor for each session. The cached cursor is kept if it is not behind the row (another
+        # task may have made it meanwhile, and it may have frames in flight); otherwise, it becomes stale.
         known = self._cursors.get(session)
         if known is not None and not known.stale:
             if known.key == (row["run_id"], row["writer_id"], row["epoch"]) and known.committed_seq >= row["next_seq"]:
@@ -283,7 +283,7 @@ class Catalog:
         if row is not None:
             return RunDeletedError(
                 f"run {row['entity']}/{row['project']}/{row['name']} was deleted on {row['deleted_at']} UTC",
-                hint="nothing more can be logged to it; a new process creates a new run of that name. "
+                hint="nothing more can be logged to it; a new process creates a new run with that id. "
                 "`stepwell sync --discard` removes what spools still hold of it",
             )
         return unknown_session(session)
@@ -305,7 +305,7 @@ class Catalog:
         """Drops the least recently used cursor that has nothing in flight."""
         for session, cursor in self._cursors.items():
             if not cursor.in_flight:
-                # It becomes stale: a stream that still holds it attaches again, so there are never two.
+                # The cursor becomes stale: a stream that still holds it attaches again, so there are never two.
                 self.forget(session)
                 return
 
@@ -339,5 +339,5 @@ def _fenced(writer: str, epoch: int) -> FencedError:
         f"a newer process has taken over writer {writer}",
         detail=f"epoch {epoch} is closed",
         hint="two processes log as the same writer of one run: set STEPWELL_WRITER or RANK, or pass writer=… to init. "
-        "What this one still has on disk is delivered by `stepwell sync`, as a writer of its own",
+        "`stepwell sync` delivers what the older process still has on disk, as a separate writer",
     )

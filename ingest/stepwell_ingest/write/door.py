@@ -1,9 +1,9 @@
-"""Writer sessions for the server's own code, whose rows are made here and not sent as frames.
+"""Writer sessions for the server's own code, which makes rows itself instead of receiving frames.
 
-For protocols without frames, which the server may speak besides the stream: opens a session with an attach request,
-writes rows as arrays, and ends the writer. These rows are treated like frames: they pass admission and validation, are
-stored in one transaction with the ledger, acknowledged after COMMIT, refused by the same rules, and fenced by a newer
-session.
+This module is for protocols without frames, which the server may speak besides the stream: it opens a session with an
+attach request, writes rows as arrays, and ends the writer. These rows are treated like frames: they pass admission and
+validation, are stored in one transaction with the ledger, acknowledged after COMMIT, refused by the same rules, and
+fenced by a newer session.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import LedgerCursor
 
-#: The size of a block, an object and a note besides their contents, as in a frame.
+#: The bytes of a block, an object or a note besides its contents, as in a frame.
 _PART_BYTES = 24
 
 
@@ -28,7 +28,7 @@ class Door:
     """Opens writer sessions.
 
     Args:
-        catalog: attaches them.
+        catalog: attaches the sessions.
         intake: receives their rows.
         room: the memory for rows that are not committed yet.
     """

@@ -19,7 +19,7 @@ from stepwell_ingest.write.locked import LockedError
 log = logging.getLogger(__name__)
 
 _TELL_EVERY_S = 60.0
-#: An older failure says nothing about the present: senders may be gone, or may have moved to other workers.
+#: A failure older than this says nothing about the present: senders may be gone, or may have moved to other workers.
 _FORGET_S = 120.0
 
 
@@ -66,11 +66,12 @@ class Failures:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Records the result of the work in the block; errors other than `UnavailableError` do not count."""
+        """Records the result of the work in the block. Of errors, only an `UnavailableError` counts, and not if it is a
+        `LockedError`, which concerns only one run."""
         try:
             yield
         except UnavailableError as error:
-            if not isinstance(error, LockedError):  # concerns only one run
+            if not isinstance(error, LockedError):
                 self.add(error)
             raise
         self.over()
@@ -79,7 +80,7 @@ class Failures:
         """Checks that the work has not been failing for `most_s`.
 
         Raises:
-            UnavailableError: it has; the message has the cause.
+            UnavailableError: it has been failing; the message contains the cause.
         """
         now = self._clock()
         if self._cause is None or now - self._since < self._most_s or now - self._last > _FORGET_S:

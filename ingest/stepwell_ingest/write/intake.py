@@ -25,7 +25,8 @@ class DroppedError(RejectionError):
 
 
 class Taken(NamedTuple):
-    """The submission that was queued (None: nothing), and the error of the frame after it (None: all were queued)."""
+    """The submission that was queued (None: no frame was), and the error of the first frame that was not queued (None:
+    all were)."""
 
     submission: Submission | None
     error: Error | None
@@ -101,8 +102,8 @@ class Intake:
         """Queues one decoded frame.
 
         Args:
-            cursor: the cursor of its writer, not stale. The frame's seq must be the cursor's tail.
-            frame: the frame, as `wire.decode` would return it.
+            cursor: the cursor of the frame's writer, not stale.
+            frame: the frame, as `wire.decode` would return it. Its seq should be the cursor's tail.
 
         Raises:
             SequenceGapError: the seq is above the cursor's tail.
@@ -120,7 +121,7 @@ class Intake:
         return submission
 
     def _entry(self, cursor: LedgerCursor, frame: Frame) -> Entry:
-        """The entry for the queue, with a rejection where the frame breaks a rule; moves the cursor's tail."""
+        """The entry for the queue, with a rejection if the frame breaks a rule. Moves the cursor's tail."""
         header = frame.header
         entry = Entry(header, frame, cursor.tail_step)
         if header.kind == KIND_TOMBSTONE:

@@ -32,7 +32,7 @@ class LedgerCursor:
     Attributes:
         run_id, writer_id, epoch: the server's numbers for the session.
         writer: the writer's name.
-        session: 16 bytes.
+        session: the id of the session, 16 bytes.
         committed_seq, committed_step: the ledger row in Postgres: the next seq, the last step (−1: none).
         first_step: the first step that the epoch has stored; None: none yet.
         checksums: the checksums of the newest committed frames, 4 bytes each, newest last, as in the ledger.
@@ -69,7 +69,7 @@ class LedgerCursor:
         """Decides whether the frame is new or a duplicate.
 
         Raises:
-            SequenceGapError: frames before it are missing.
+            SequenceGapError: earlier frames are missing.
             SequenceConflictError: another frame with this seq was accepted.
         """
         if header.seq == self.tail_seq:
@@ -113,5 +113,5 @@ class LedgerCursor:
             return self.in_flight[seq - self.committed_seq]
         start = len(self.checksums) - (self.committed_seq - seq) * _CHECKSUM_BYTES
         if start < 0:
-            return None  # older than the ledger's checksums, and than any frame that a sender still has in flight
+            return None  # older than the ledger's checksums, and older than all frames in flight
         return int.from_bytes(self.checksums[start : start + _CHECKSUM_BYTES], "little")

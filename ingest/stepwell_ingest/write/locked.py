@@ -16,7 +16,7 @@ from stepwell.errors import UnavailableError
 
 Answer = TypeVar("Answer")
 
-_HINT = "look for it with pg_blocking_pids() and pg_stat_activity; its locks are released when it ends"
+_HINT = "find that transaction with pg_blocking_pids() and pg_stat_activity; its locks are released when it ends"
 
 
 class LockedError(UnavailableError):

@@ -52,7 +52,7 @@ class MetricNames:
         return all((run_id, block.names) in self._key_sets for block in blocks)
 
     async def prepare(self, wanted: Iterable[tuple[int, Sequence[Block]]]) -> None:
-        """Looks up the names of many runs in one statement. Where that fails, `ids` finds out which names are at fault.
+        """Looks up the names of many runs in one statement. If that fails, `ids` finds out which names are at fault.
 
         Args:
             wanted: run ids, and the blocks whose names will be needed.

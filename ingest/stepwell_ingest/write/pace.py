@@ -18,7 +18,7 @@ _EVERY_S = 1.0
 #: Above this share of a core, or when the event loop is this late or a batch takes this long, senders should send fewer
 #: frames.
 _BUSY, _LATE_S, _SLOW_BATCH_S = 0.6, 0.1, 0.5
-#: Below this share they may send more again. The gap between the two keeps the advice from oscillating.
+#: Below this share of a core, senders may send more frames again. The gap to `_BUSY` keeps the advice from oscillating.
 _IDLE = 0.35
 _SLOWER, _QUICKER = 1.5, 1 / 1.2
 

@@ -64,7 +64,7 @@ class ObjectRow(NamedTuple):
 
 
 class NoteRow(NamedTuple):
-    """A row of note. ord: its place in the frame; time in µs since 1970; value: JSON as UTF-8."""
+    """A row of note. ord: the place of the note in its frame; time in µs since 1970; value: JSON as UTF-8."""
 
     run_id: int
     writer_id: int
@@ -168,7 +168,7 @@ _NOTE_HEAD = struct.Struct("!hiqiiiiiqiiiqiqi")
 
 
 def note_pieces(rows: Iterable[NoteRow]) -> Iterator[bytes]:
-    """COPY data for note, as `object_pieces`."""
+    """COPY data for note, in pieces as from `object_pieces`."""
     return _text_pieces(
         (
             _NOTE_HEAD.pack(
@@ -183,7 +183,8 @@ def note_pieces(rows: Iterable[NoteRow]) -> Iterator[bytes]:
 
 
 def _text_pieces(rows: Iterable[tuple[bytes, bytes, bytes]]) -> Iterator[bytes]:
-    """Encodes rows that end in a text and a jsonb, given as (everything before the text's bytes, text, JSON)."""
+    """Encodes rows that end in a text and a jsonb; each is given as the bytes before the text, the text and the
+    JSON."""
     piece: list[bytes] = [SIGNATURE]
     size = len(SIGNATURE)
     for head, text, value in rows:

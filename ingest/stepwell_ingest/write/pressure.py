@@ -3,7 +3,7 @@
 Reads every two seconds how much hot history waits to be sealed, and derives a pause from it. Without pauses, two cores
 take in 5 million points/s and seal 2 million/s at the same time, so hot history would grow for as long as the load
 lasts. With pauses, both settle at the same rate (docs/architecture.md). Promises: the pause is at most three times the
-duration of the batch, so a stuck sealer slows ingest down but never stops it; and where no sealer is connected, there
+duration of the batch, so a stuck sealer slows ingest down but never stops it; and while no sealer is connected, there
 are no pauses.
 """
 

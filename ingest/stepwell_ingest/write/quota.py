@@ -1,9 +1,9 @@
-"""Quotas: finds runs that have reached the limit of points or bytes. The intake asks for each frame, at the cost of a
-dict look-up.
+"""Quotas: finds runs that have reached the limit of points or bytes. The intake asks for each frame, which costs a dict
+look-up.
 
 Reads the ledger every few seconds for the runs that this worker knows; provides the error with which frames of a full
 run are refused. The limit is not exact: a run may exceed it by everything that arrives at all workers between two
-looks.
+readings.
 """
 
 from __future__ import annotations

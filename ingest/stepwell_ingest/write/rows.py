@@ -30,7 +30,7 @@ class Move(NamedTuple):
         last_step, first_step: the last and first step of the epoch once the entries are stored; first_step None: none.
         points, objects, size: the points, objects and bytes of the stored entries.
         refused: the number of entries with a rejection to record.
-        checksums: the checksums that the ledger keeps from then on.
+        checksums: the checksums that the ledger keeps after the move.
     """
 
     cursor: LedgerCursor
@@ -119,16 +119,16 @@ def note_rows(groups: Iterable[Group]) -> Iterator[pgcopy.NoteRow]:
 
 
 def naming_blobs(objects: list[pgcopy.ObjectRow], notes: list[pgcopy.NoteRow]) -> Iterator[tuple[int, str]]:
-    """(run id, JSON) of the values that may name a file. Postgres, which parses the JSON, decides."""
+    """Yields the run id and the JSON of each value that may name a file; Postgres, which parses the JSON, decides."""
     rows: Iterator[pgcopy.ObjectRow | pgcopy.NoteRow] = chain(objects, notes)
     for row in rows:
-        # An escape ("\\u") may spell the field's name, too.
+        # The name of the field may also be written with escapes ("\\u").
         if b"sha256" in row.value or b"\\u00" in row.value:
             yield row.run_id, row.value.decode()
 
 
 def halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:
-    """Splits groups into two parts to be committed one after the other, which together hold each entry once."""
+    """Splits groups into two parts to be committed one after the other. Together, they contain each entry once."""
     if len(groups) > 1:
         middle = len(groups) // 2
         return groups[:middle], groups[middle:]

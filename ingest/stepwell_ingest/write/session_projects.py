@@ -1,7 +1,8 @@
-"""The project of each session, for servers with keys: whoever knows a session may use it only with a right there.
+"""The project of each session, for servers with keys: a client that knows a session's id may use the session only with
+a right on its project.
 
-Beside the catalog. A session stays in its project for good, so an answer of Postgres is kept; the least recently used
-ones are dropped. Sessions that never attached have none.
+A session stays in its project for good, so the answers of Postgres are cached; the least recently used ones are
+dropped. Sessions that never attached have no project.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class SessionProjects:
 
     Args:
         pool: connections to Postgres.
-        connect_s: the longest wait for one.
+        connect_s: the longest wait for a connection.
     """
 
     def __init__(self, pool: asyncpg.Pool, connect_s: float) -> None:

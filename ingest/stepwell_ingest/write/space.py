@@ -1,7 +1,7 @@
-"""Free space on the disks of a server that runs its own Postgres: nothing more is taken in before one of them is full.
+"""Free space on the disks of a server that runs its own Postgres: the server refuses data before a disk is full.
 
 Called by the intake and by uploads. A disk that is full in the middle of a transaction costs more than the transaction:
-Postgres cannot write its log, and stops. The free space of a Postgres elsewhere is not known, so none is kept there.
+Postgres cannot write its log, and stops. For a Postgres elsewhere, the free space is not known, so it is not checked.
 Frames and files that are refused here can be sent again. Files are refused first, because they can wait longer.
 """
 
@@ -17,7 +17,7 @@ _RETRY_AFTER_S = 10.0
 _PART = 0.05
 #: Files are refused while less than this multiple of the reserve is free.
 _FILES_FIRST = 2
-#: How long an answer of the disk counts. At 8 million points per second, a worker takes in 7 MB in this time.
+#: For how long a worker need not look again. At 8 million points per second, it takes in 7 MB in this time.
 _FRESH_S = 0.1
 
 
@@ -39,7 +39,7 @@ class Space:
         """Checks that there is space for frames.
 
         Raises:
-            OverloadedError: there is too little.
+            OverloadedError: there is too little space.
         """
         now = time.monotonic()
         if now >= self._enough_until:
@@ -50,7 +50,7 @@ class Space:
         """Checks that there is space for files, and for frames after them.
 
         Raises:
-            OverloadedError: there is too little.
+            OverloadedError: there is too little space.
         """
         for directory in {self._frames_in, self._files_in}:
             self._check(directory, _FILES_FIRST, "files")

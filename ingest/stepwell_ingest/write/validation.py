@@ -48,7 +48,8 @@ class ObjectError(RejectionError):
 
 
 def without_bad_notes(frame: Frame, max_object_bytes: int) -> tuple[Frame, RejectionError | None]:
-    """The frame of notes without those that cannot be stored, and the reasons; a bad note affects no other.
+    """The frame of notes without the notes that cannot be stored, and a rejection that describes the first of these and
+    counts them; None: all notes can be stored.
 
     Raises:
         RejectionError: none of the notes can be stored.
@@ -81,7 +82,8 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
     Raises:
         StepOrderError: steps do not increase within a block, occur in two blocks, are not above `last_step`, or exceed
             `MAX_STEP`; or an object belongs to a step that no block has. Notes may belong to any step from 0 on.
-        TimeRangeError, ObjectError: see there.
+        TimeRangeError: a time is outside the years 1970 to 9999.
+        ObjectError: a value is not JSON that jsonb accepts.
     """
     if frame.header.kind == KIND_NOTES:
         for item in frame.objects:
@@ -118,7 +120,9 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
         known = set(steps.tolist())
         for item in frame.objects:
             if item.step not in known:
-                raise StepOrderError("an object belongs to a step that its frame does not have", detail=f"{item.step}")
+                raise StepOrderError(
+                    "an object belongs to a step that its frame does not have", detail=f"step {item.step}"
+                )
             _check_object(item, max_object_bytes)
     return int(steps[-1])
 

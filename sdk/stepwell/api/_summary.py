@@ -43,7 +43,9 @@ class Summary(Mapping[str, Any]):
             UsageError: this is a part of a summary.
         """
         if self._send is None:
-            raise UsageError("a part of a summary cannot be changed", hint='summary["a.b"] = … changes a nested value')
+            raise UsageError(
+                "a part of a summary cannot be changed", hint='run.summary["a.b"] = … changes a nested value'
+            )
         self._values[key] = self._changed[key] = value
 
     def __getattr__(self, name: str) -> Any:

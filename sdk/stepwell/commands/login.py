@@ -27,8 +27,8 @@ ABOUT = """store an API key of this user for a server
   stepwell login --url https://logs.example.org < key
   stepwell login --remove               forgets the key of this server
 
-The key is stored in ~/.config/stepwell/keys.json, which only you can read. STEPWELL_API_KEY, where it is set, is used
-instead of it. `stepwell keys create` on the server makes keys."""
+The key is stored in ~/.config/stepwell/keys.json, which only you can read. If STEPWELL_API_KEY is set, it is used
+instead. `stepwell keys create` on the server makes keys."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingError(
             f"{endpoint.url} refuses this key, so it was not stored",
             detail=detail,
-            hint="is it complete? `stepwell keys list` on the server shows ids and states",
+            hint="is the key complete? `stepwell keys list` on the server shows ids and states",
         ) from error
     path = store_key(endpoint.url, key, os.environ)
     print(f"{endpoint.url} accepts the key; it is stored in {path}")

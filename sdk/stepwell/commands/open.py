@@ -20,11 +20,11 @@ from stepwell.terminal.command import Command
 
 ABOUT = """open the page of a run or project in the browser
 
-Without PATH, it opens the list of all projects. Where this machine has no browser, and with --print, the URL is only
+Without PATH, it opens the list of all projects. With --print, or if this machine has no browser, the URL is only
 printed.
 
   stepwell open mnist                  a project
-  stepwell open mnist/lrxqv2k8         a run of it, by its id or name
+  stepwell open mnist/lrxqv2k8         a run of this project, by its id or display name
   stepwell open team/mnist/lrxqv2k8    the same with the entity"""
 
 #: A browser of a terminal cannot show the pages, so one is only started on a desktop, or if the user has named it.
@@ -75,7 +75,7 @@ def _page(api: Api, path: str | None) -> str:
                 f"there is no project {name}",
                 hint=f"the newest projects are {names}; name a run as PROJECT/RUN"
                 if names
-                else "this entity has no projects",
+                else f"the entity {entity} has no projects",
             ) from error
         raise
 

@@ -81,7 +81,7 @@ def _checked(query: str | None) -> str | None:
     ):  # Python's form of bytes that are not UTF-8
         raise SettingError("the query is not UTF-8", hint="save the file as UTF-8")
     if query is not None and not query.strip().strip(";"):
-        raise SettingError("there is no query", hint='stepwell sql "SELECT …"')
+        raise SettingError("no query was given", hint='stepwell sql "SELECT …"')
     return query
 
 

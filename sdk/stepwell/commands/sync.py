@@ -132,7 +132,7 @@ class Delivery:
         if counts.bytes_sent:
             text += f", {size(counts.bytes_sent)} sent, {size(counts.bytes_sent / max(elapsed_s, 0.1))}/s"
         if idle_s > 1.0 and not self.stream.connected:
-            text += f"  (no server for {idle_s:.0f} s, giving up at {self._patience_s:.0f} s)"
+            text += f"  (no server for {idle_s:.0f} s, giving up after {self._patience_s:.0f} s)"
         return text
 
     def _attach_message(self) -> dict[str, object]:

@@ -87,7 +87,7 @@ MODULE = {
     "wandb_agent": NO_SWEEPS,
     "wandb_controller": NO_SWEEPS,
     "wandb_lib": _INTERNAL,
-    "wandb_sdk": "what scripts use of wandb_sdk is in wandb itself",
+    "wandb_sdk": "the parts of wandb_sdk that scripts use are in wandb itself",
     "wandb_torch": "run.watch(model)",
     "weave": "log a trace as nested dicts or as wandb.Html",
     "workflows": NO_ARTIFACTS,

@@ -179,7 +179,9 @@ class Image(Media):
                 kind = str(picture.format or "png").lower()
         except (OSError, ValueError) as error:
             raise DataError(
-                "Pillow cannot read the file as a picture", detail=str(error)[:200], hint="png, jpg, bmp, gif, webp, …"
+                "Pillow cannot read the file as a picture",
+                detail=str(error)[:200],
+                hint="Pillow reads png, jpg, bmp, gif, webp and others",
             ) from error
         self._source = source
         self.format = source.suffix.removeprefix(".") or kind

@@ -157,7 +157,7 @@ def _checked_box(box: Any) -> dict[str, Any]:
     position = box.get("position")
     if not isinstance(position, Mapping) or not (_by_corners(position) or _by_middle(position)):
         raise DataError(
-            "a box needs a position",
+            "a box needs a valid position",
             detail=described(position),
             hint="position: minX, maxX, minY and maxY; or middle (two numbers), width and height",
         )
@@ -199,7 +199,9 @@ def _checked_mask(data: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
         )
     ids = array.astype(np.uint8)
     if not np.array_equal(ids, array):
-        raise DataError("mask_data must hold integers from 0 to 255", detail=f"{array.min()} to {array.max()}")
+        raise DataError(
+            "mask_data must hold integers from 0 to 255", detail=f"the values range from {array.min()} to {array.max()}"
+        )
     return ids
 
 

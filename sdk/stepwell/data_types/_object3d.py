@@ -114,7 +114,7 @@ def _points(data: Any) -> npt.NDArray[Any]:
     if array.shape[1] == 4 and len(array) and not np.isin(array[:, 3], np.arange(1, _CLASSES + 1)).all():
         raise DataError(f"the classes of points must be integers from 1 to {_CLASSES}")
     if array.shape[1] == 6 and len(array) and not ((array[:, 3:] >= 0) & (array[:, 3:] <= 255)).all():
-        raise DataError("the colours of points must be numbers from 0 to 255")
+        raise DataError("the colors of points must be numbers from 0 to 255")
     return array.copy()
 
 

@@ -42,7 +42,9 @@ class Source:
         text = os.fspath(path)
         if text.startswith(_REMOTE):
             raise DataError(
-                "files on other hosts cannot be logged", detail=text[:200], hint="download it and log the local path"
+                "files on other hosts cannot be logged",
+                detail=text[:200],
+                hint="download the file, and give its local path",
             )
         file = Path(text)
         try:
@@ -89,7 +91,7 @@ def checked_format(name: str, allowed: Collection[str], kind: str) -> str:
     plain = name.lower().removeprefix(".")
     if plain not in allowed:
         raise DataError(
-            f"{kind} has no format {name!r}" if name else f"unknown format of {kind}",
+            f"{kind} cannot have the format {name!r}" if name else f"the format of {kind} is not given",
             hint=f"use one of {', '.join(sorted(allowed))}, as the ending of the name or as file_type",
         )
     return plain

@@ -288,7 +288,7 @@ class Table(Media):
         raise DataError(
             f"a cell of type {found} does not match the column {name!r}",
             detail=f"{described(cell)}; the column holds {'values other than None' if kind == NONE else kind}",
-            hint="convert it, or make the table with allow_mixed_types=True"
+            hint="convert the cell, or make the table with allow_mixed_types=True"
             if found != NONE
             else "make the table with optional=True",
         )
@@ -300,7 +300,9 @@ class Table(Media):
 
     def _refuse_if_incremental(self, method: str) -> None:
         if self.log_mode == "INCREMENTAL":
-            raise UsageError(f"{method} does not work with INCREMENTAL tables", hint='log_mode="MUTABLE"')
+            raise UsageError(
+                f"{method} does not work with INCREMENTAL tables", hint='make the table with log_mode="MUTABLE"'
+            )
 
     def _take_frame(self, frame: Any) -> None:
         if frame.shape[1] != len(self.columns):

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 
 async def beside(work: Callable[[], None]) -> None:
-    """Runs `work` in a thread while the loop continues; in the loop itself where no thread can be started.
+    """Runs `work` in a thread while the loop continues, or in the loop itself if no thread can be started.
 
-    No thread can be started at a limit of the host, which may be temporary, and while the interpreter is ending. An
-    executor would keep work that it could not start, and run it a second time later.
+    No thread can be started while the host is at a limit, which may be temporary, or while the interpreter is ending.
+    An executor would keep work that it could not start, and run it a second time later.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()

@@ -22,13 +22,13 @@ class Collector:
     """Moves the contents of a stage into an outbox.
 
     Args:
-        session: 16 bytes.
+        session: the id of the session, 16 bytes.
         outbox: receives the frames.
         frame_bytes: see `framer.frames`.
 
     Attributes:
-        logged: the number of points and objects so far.
-        notes: the number of notes so far.
+        logged: the number of points and objects collected so far.
+        notes: the number of notes collected so far.
     """
 
     def __init__(self, session: bytes, outbox: Outbox, frame_bytes: int) -> None:
@@ -43,7 +43,7 @@ class Collector:
 
     @property
     def waited_s(self) -> float:
-        """The time since the last look at the stage."""
+        """The seconds since the last call of `collect`."""
         return time.monotonic() - self._cut_at
 
     @property
@@ -57,11 +57,11 @@ class Collector:
         return self._durable_step
 
     def collect(self, stage: Stage, last: bool = False) -> bool:
-        """Cuts the stage into the outbox, if there is room; returns whether there was anything to cut.
+        """Cuts the stage into the outbox, if the outbox has room; returns whether frames were added.
 
         Args:
             stage: the stage to cut.
-            last: whether to cut even without room, because nothing may stay behind.
+            last: whether to cut even without room, so that no row is left.
         """
         cut = stage.cut() if self._outbox.has_room or last else None
         self._cut_at = time.monotonic()
@@ -82,7 +82,7 @@ class Collector:
         """Appends late calls, one JSON line each, to the quarantine file.
 
         Raises:
-            OSError: the file cannot be written; these calls are lost.
+            OSError: the file cannot be written; the calls are lost.
         """
         lines = stage.take_quarantined()
         if lines and self._outbox.spool is not None:

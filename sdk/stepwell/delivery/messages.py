@@ -11,7 +11,7 @@ from stepwell.wire import MAX_MESSAGE_BYTES
 
 
 def messages(frames: Iterable[bytes]) -> Iterator[bytes]:
-    """Packs `frames` into messages of at most `MAX_MESSAGE_BYTES`: whole frames where they fit, larger ones in
+    """Packs `frames` into messages of at most `MAX_MESSAGE_BYTES`: frames that fit a message as a whole, larger ones in
     pieces."""
     gathered: list[bytes] = []
     size = 0

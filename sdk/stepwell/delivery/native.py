@@ -26,7 +26,7 @@ class NativeThread:
         self._target = target
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._ident: int | None = None
-        self._beside_gevent: int | None = None  # the id of the process that started it beside gevent
+        self._beside_gevent: int | None = None  # the process that started it despite gevent's patching
         self._ended = threading.Event()
 
     @property

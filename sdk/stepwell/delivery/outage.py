@@ -41,7 +41,7 @@ class Outage:
         queue: the place where frames wait, for messages.
         away_s: how long the server may be unreachable before a line says so. A refused key or client is reported at
             once.
-        stalled_s: how long it may be reachable without storing any waiting frame.
+        stalled_s: how long the server may be reachable without storing any waiting frame before a line says so.
         clock: returns a monotonic time in seconds.
         tells_away: whether to report an unreachable server; one that stores nothing is always reported.
     """
@@ -67,7 +67,7 @@ class Outage:
         self._first_seq = -1
         self._told: Literal["away", "stalled"] | None = None
         self._since = 0.0
-        self._overcome: Exception | None = None  # an error after which frames were stored is no explanation any more
+        self._overcome: Exception | None = None  # the error before frames were last stored: explains nothing now
 
     def look(self, seen: Seen) -> str | None:
         """Returns a line to print, if there is news."""

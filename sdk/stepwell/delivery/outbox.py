@@ -41,8 +41,8 @@ class Outbox:
     """The frames of one session that the server has not acknowledged.
 
     Args:
-        spool: the spool on disk; None when it could not be created, in which case everything waits in memory.
-        session: 16 bytes.
+        spool: the spool on disk; None if it could not be created: then everything waits in memory.
+        session: the id of the session, 16 bytes.
         memory_bytes: the most bytes that may wait in memory.
         when_full: the behaviour when the spool is full; see above.
 
@@ -103,7 +103,7 @@ class Outbox:
         self.next_seq += 1
 
     def retry_spool(self) -> None:
-        """Moves frames from memory to the disk, as far as it has room; call it from time to time."""
+        """Moves frames from memory to the disk, as far as the disk has room. Must be called from time to time."""
         if self.given_up:
             return
         self._disk_fails = False
@@ -115,7 +115,7 @@ class Outbox:
             self.spool.acknowledge(min(self.first_seq, self.spool.next_seq))
 
     def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]:
-        """The frames from `from_seq` on, in order: as many as fit, but at least one if there is one.
+        """The frames from `from_seq` on, in order: as many as fit both limits, but at least one if there is one.
 
         Raises:
             SpoolError: the disk cannot be read now.
@@ -156,7 +156,7 @@ class Outbox:
                 log.error("the frames in the spool could not be removed. %s", error)
 
     def close(self, finished: bool = True) -> None:
-        """Closes the spool; removes its directory when everything is acknowledged.
+        """Closes the spool; removes its directory if everything is acknowledged and `finished` is true.
 
         Args:
             finished: whether the server knows that the writer has ended. Otherwise the directory stays, so that

@@ -1,7 +1,7 @@
 """Parses the server's replies: JSON objects, errors, lists of refused frames.
 
-Sits between the socket and the stream. Receives messages from the server's address, whatever answers there; returns
-values with checked types, or raises a retryable error, because a proxy that answers nonsense must not end a delivery.
+Sits between the socket and the stream. Receives messages from the server's address, where a proxy may answer instead;
+returns values with checked types, or raises a retryable error, because a proxy's nonsense must not end a delivery.
 Pure.
 """
 
@@ -15,6 +15,7 @@ from stepwell.errors import Error, RejectionError, UnavailableError, from_dict
 
 #: A process that stored something this recently may still be alive.
 _LIVING_S = 60.0
+#: The longest pace that is accepted from a server; a longer one is shortened to this.
 _MOST_PACE_MS = 10_000
 
 
@@ -35,7 +36,7 @@ def refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
 
 
 def error_of(reply: dict[str, Any]) -> Error:
-    """The error that a reply describes; a retryable one where the description is invalid."""
+    """The error that a reply describes, or a retryable one if the description is invalid."""
     try:
         return from_dict(reply)
     except (TypeError, ValueError):

@@ -78,7 +78,11 @@ class Sender:
         self._thread = NativeThread(self._main, "stepwell-io")
 
     def start(self, stage: Stage) -> None:
-        """Starts the thread; returns when it accepts requests."""
+        """Starts the thread; returns when the thread accepts requests.
+
+        Args:
+            stage: the stage that the thread cuts.
+        """
         self._stage = stage
         if self._settings.mode == "online":
             # Imports aiohttp here and not in the thread: if a process forks while another thread is importing a module,
@@ -129,9 +133,10 @@ class Sender:
         return self._thread.is_current
 
     def make_room(self) -> bool:
-        """Cuts the stage now and waits for it; returns whether there is room. `log()` calls it when the stage is full.
+        """Has the stage cut now, and waits for the cut; returns whether there is room. Called by `log()` when the stage
+        is full.
 
-        Waits at most `stage_full_s`, or forever if the spool blocks when it is full.
+        Waits at most `stage_full_s`, or without limit if `spool_full` is "block".
 
         Raises:
             SpoolFullError: the spool is full, and `spool_full` is "raise".

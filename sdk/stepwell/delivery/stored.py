@@ -37,8 +37,8 @@ class Stored(NamedTuple):
 
 
 def stored_sessions(endpoint: Endpoint, sessions: Sequence[bytes], patience_s: float) -> dict[bytes, Stored]:
-    """Asks the server about sessions. Unknown ones are left out, and those for which the server does not answer within
-    `patience_s`."""
+    """Asks the server about sessions; returns its answers by session. Sessions are left out if the server does not know
+    them, or gives no valid answer about them within `patience_s`."""
     found: dict[bytes, Stored] = {}
     client = HttpClient(endpoint, patience_s)
     for start in range(0, len(sessions), _AT_ONCE):

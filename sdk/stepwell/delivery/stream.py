@@ -64,7 +64,7 @@ class Stream:
         source: the source of frames.
         attach: returns the attach message; called for each connection.
         limits, timeouts: of the run's settings.
-        on_rejection: called with (seq, error) of each frame refused for good, before it leaves the source.
+        on_rejection: called with the seq and the error of each frame refused for good, before it leaves the source.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Stream:
         self._session = bytes(16)
         self._sent_seq = 0
         self._in_flight = InFlight()
-        self._more = asyncio.Event()  # frames to send, room in the window, or the end
+        self._more = asyncio.Event()  # set for frames to send, for room in the window, or for the end
         self._exit_code: int | None = None
         self._finish_sent = False
         self._server_moved = 0

@@ -34,7 +34,7 @@ from stepwell.transport.http import LOST, connection, read_all, target
 #: Smaller files are sent in one request without asking first; larger ones in parts of this size, each acknowledged.
 PART_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 128 * 1024
-#: The longest wait for an answer. That to the last part of a large file comes when the server has joined the parts.
+#: The longest wait for an answer. The last part of a large file is answered once the server has joined the parts.
 _ANSWER_S = 120.0
 #: The longest answer.
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -55,7 +55,8 @@ class BlobClient:
     Args:
         endpoint: the server.
         connect_s: the longest wait for a connection.
-        worked: called after each piece of a file with (file, bytes, seconds); may wait, to leave bandwidth to others.
+        worked: called after each piece of a file with the file and the piece's bytes and seconds; may wait, to leave
+            bandwidth to others.
         accepted: called with the file when the server has stored more of it than before.
         project: entity/project whose run logs the files; None: not known.
     """
@@ -106,7 +107,7 @@ class BlobClient:
                 if idle > _MAX_IDLE_ANSWERS or not 0 <= answer.offset <= blob.size:
                     raise UnavailableError(
                         "the server accepts data for the file without advancing its offset",
-                        detail=f"at {answer.offset}",
+                        detail=f"the offset is {answer.offset}",
                     )
                 offset = answer.offset
 

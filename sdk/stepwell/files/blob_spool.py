@@ -39,8 +39,8 @@ _BINARY: int = getattr(os, "O_BINARY", 0)  # as in `spool/writer.py`
 _PIECE_BYTES = 1024 * 1024
 #: The most hashes remembered as stored. Beyond it they are forgotten, and files that are logged again are sent again.
 _MAX_KNOWN = 100_000
-#: How long these hashes are remembered. A day after a server has confirmed a file, it may remove the file if no run
-#: names it (because the object that named it was refused, or its run deleted).
+#: How long hashes are remembered as stored. A day after a server has confirmed a file, it may remove the file if no run
+#: names it (because the object that named it was refused, or the run was deleted).
 _KNOWN_S = 12 * 3600.0
 
 
@@ -117,10 +117,10 @@ class BlobSpool:
         """Keeps bytes, or a copy of a file as it is now.
 
         Raises:
-            BlobTooLargeError: it is larger than a file may be.
-            SpoolFullError: no room within the limit, or on the disk. Nothing was kept.
+            BlobTooLargeError: the content is larger than `blob_bytes`.
+            SpoolFullError: there is no room within the limit, or on the disk. Nothing was kept.
             SpoolError: the disk failed. Nothing was kept.
-            OSError: the file at that path cannot be read.
+            OSError: the file to be copied cannot be read.
         """
         if isinstance(data, os.PathLike):
             with open(data, "rb") as source:
@@ -160,7 +160,7 @@ class BlobSpool:
             self._forget(sha256)
 
     def close(self) -> None:
-        """Removes the directory, and the session's, as far as they are empty."""
+        """Removes this directory and that of the session, if they are empty."""
         with contextlib.suppress(OSError):
             self.directory.rmdir()
             spool_directory.remove_directory(self.directory.parent)

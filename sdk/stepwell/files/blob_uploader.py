@@ -95,7 +95,7 @@ class BlobUploader:
             self._changed.notify()
 
     def tend(self) -> None:
-        """Starts threads that could not be started before; call it from time to time."""
+        """Starts threads that could not be started before. Must be called from time to time."""
         with self._changed:
             if self._queue and not self._stopped.is_set():
                 self._start()
@@ -103,7 +103,7 @@ class BlobUploader:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits until nothing is left or the time is up; returns whether nothing is left.
 
-        Where no thread can be started, the caller's thread delivers.
+        If no thread can be started, the caller's thread uploads the files.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         alone: BlobClient | None = None
@@ -228,7 +228,7 @@ class BlobUploader:
         except FileNotFoundError:
             self._spool.gone(blob.sha256)
         except OSError as error:
-            return Error("a file of the spool cannot be read", detail=str(error))
+            return Error("a file in the spool cannot be read", detail=str(error))
         except Error as error:
             if error.retryable:
                 return error
@@ -250,7 +250,7 @@ class BlobUploader:
             if self._spool.check(blob.sha256):
                 return error
         except OSError as failure:
-            return Error("a file of the spool cannot be read", detail=str(failure))
+            return Error("a file in the spool cannot be read", detail=str(failure))
         with self._changed:
             self.counts.damaged += 1
         log.error(

@@ -70,7 +70,7 @@ class Blobs:
     def flush(self, frames: Callable[[], Future], durable: bool) -> Future:
         """The future for `Run.flush`: media are encoded, then `frames()` is done, then (if durable) files are stored.
 
-        It is `frames()` itself when no media object or file waits.
+        Returns `frames()` itself if no media object or file waits.
         """
         if not self.media.waiting and not self.saved.waiting and not (durable and self.uploader.left):
             return frames()
@@ -110,7 +110,7 @@ class Blobs:
             self.spool.close()
 
     def balance(self) -> str:
-        """The account of the files of media and `save`, each content counted once; empty when there were none."""
+        """The account of the files of media and of `save`, each content counted once; empty if there were no files."""
         stored, damaged, left = self.uploader.counts.stored, self.uploader.counts.damaged, len(self.spool.waiting)
         parts = [f"{stored:,} stored"]
         parts += [f"{count:,} {what}" for count, what in ((damaged, "damaged"), (left, "left")) if count]

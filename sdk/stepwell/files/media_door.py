@@ -37,7 +37,7 @@ class MediaDoor:
     """The door for the media of one stage.
 
     Args:
-        queue: the queue for media; None: they are dropped (disabled mode).
+        queue: the queue for media; None: media are dropped (disabled mode).
         note: adds a note about the run: kind and JSON.
         tables: by key, the JSON of the last increment of each INCREMENTAL table of the run. Further increments
             continue from there, and are recorded here.

@@ -1,10 +1,10 @@
 """The media queue: encodes media in a thread of its own, so that neither `log()` nor the frames wait for it.
 
-Sits between `log()` and the blob spool. Receives (key, step, time, media object); writes files into the spool, and then
-passes the JSON that names them to `deliver`. The JSON is sent to the server as a note, which may arrive after the
-frames of its step: frames need strictly increasing steps, and a picture must not hold them up. Promises that media are
-encoded in the order in which they were logged, that at most `max_bytes` of them wait (beyond that the caller waits,
-which is counted), and that a failure is logged, counted and affects no other media object.
+Sits between `log()` and the blob spool. Receives media objects with their key, step and time; writes files into the
+spool, and then passes the JSON that names them to `deliver`. The JSON is sent to the server as a note, which may arrive
+after the frames of its step: frames need strictly increasing steps, and a picture must not hold them up. Promises that
+media are encoded in the order in which they were logged, that at most `max_bytes` of them wait (beyond that the caller
+waits, which is counted), and that a failure is logged, counted and affects no other media object.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class MediaQueue:
         max_bytes: the most bytes that may wait; a larger object is accepted when nothing else waits.
         keep: stores files.
         deliver: receives the JSON, in the thread of this queue.
-        when_full: the behaviour without room for files: "drop" this object, "block" until there is room, or "raise"
+        when_full: the behaviour without room for files: "drop" the object, "block" until there is room, or "raise"
             SpoolFullError at the next `put`.
     """
 

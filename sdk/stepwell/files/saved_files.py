@@ -33,7 +33,7 @@ Policy = Literal["live", "now", "end"]
 LOOK_S = 15.0
 #: The share of the time that copying may take: a file that takes 10 s is checked again after 100 s.
 _SHARE = 0.1
-#: How often a file that is written during its copy is copied again.
+#: The most copies of a file that keeps changing while it is copied; the last copy counts.
 _TRIES = 3
 #: The characters of a pattern that a warning shows.
 _SHOWN = 200
@@ -69,7 +69,7 @@ class SavedFile:
         """Copies the file to the sink.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         started = time.monotonic()
         try:
@@ -195,7 +195,7 @@ def checked_policy(policy: object) -> Policy:
     """Returns `policy`, if it is a `Policy`.
 
     Raises:
-        SettingError: (a ValueError) it is not one of the three.
+        SettingError: (a ValueError) `policy` is none of "live", "now" and "end".
     """
     if policy not in get_args(Policy):
         raise SettingError(f"policy must be one of {', '.join(get_args(Policy))}, not {policy!r}")
@@ -215,7 +215,7 @@ def matching(pattern: str, base: str) -> list[SavedFile]:
             continue
         if not path.is_relative_to(base):
             raise UsageError(
-                f"save() has no name for {str(path)!r}, because it is not below {base!r}",
+                f"save() cannot name {str(path)!r} on the server, because the file is not below {base!r}",
                 hint="pass a base_path that contains all files",
             )
         name = path.relative_to(base).as_posix()

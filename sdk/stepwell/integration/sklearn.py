@@ -26,7 +26,7 @@ _OTHERS = dict.fromkeys(
         *("plot_elbow_curve", "plot_learning_curve", "plot_outlier_candidates", "plot_regressor"),
         *("plot_residuals", "plot_silhouette"),
     ),
-    "compute its numbers with sklearn, and log a chart: run.log({name: wandb.plot.line(table, x, y)})",
+    "compute its numbers with sklearn, and log them as a chart: run.log({name: wandb.plot.line(table, x, y)})",
 )
 
 

@@ -33,8 +33,8 @@ class About:
     """The names of one run, as this process knows them.
 
     Args:
-        name, notes, tags, group, job_type: the given ones.
-        say: sends a change as a note; raises when the run is finished.
+        name, notes, tags, group, job_type: the values given to `init`.
+        say: sends a change as a note; raises an error if the run is finished.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class About:
         self.tags = new
 
     def restore(self, known: Mapping[str, Any]) -> None:
-        """Adopts the server's values of a resumed run, where none were given."""
+        """Adopts the server's values of a resumed run, for names and labels that were not given."""
         self.name = self.name or known.get("name")
         self.notes = self.notes if self.notes is not None else known.get("notes")
         self.tags = self.tags or tuple(known.get("tags") or ())

@@ -43,7 +43,7 @@ class Config(Mapping[str, Any]):
             allow_val_change: whether values may be changed; None: as given to `init`.
 
         Raises:
-            ConfigError: a key has another value already, and that may not change; nothing has changed.
+            ConfigError: a key has another value already, which may not be changed; nothing has changed.
             DataError: `values` is of another type.
             SettingError: the file cannot be read.
             UsageError: the run is finished.

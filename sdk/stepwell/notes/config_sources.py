@@ -24,7 +24,7 @@ def config_values(source: Any) -> dict[str, Any]:
     """The config in `source`, as JSON values by key. Leading and trailing '-' of keys (of command lines) are removed.
 
     Raises:
-        DataError: it is not a dict, a Namespace, absl flags or a path; or it is circular, or holds media.
+        DataError: `source` is not a dict, a Namespace, absl flags or a path; or it is circular, or holds media.
         SettingError: the file cannot be read.
     """
     if source is None:

@@ -125,7 +125,7 @@ class Definitions:
         self._named: dict[str, Metric] = {}
         self._globs: dict[str, Metric] = {}  # by prefix
         self._found: dict[str, Metric | None] = {}
-        self._last_steps: dict[str, float | bytes] = {}  # of the step metrics, to complete rows
+        self._last_steps: dict[str, float | bytes] = {}  # the last values of the step metrics, to complete rows
         self.generation = 0
 
     @property
@@ -158,8 +158,8 @@ class Definitions:
                 summary=tuple(word for word in SUMMARIES if word in (*metric.summary, *old.summary)),
                 goal=metric.goal or old.goal,
             )
-        # Other threads may log meanwhile, so everything that a definition needs is set before it, and the cache after
-        # it.
+        # Other threads may log meanwhile, so everything that a definition needs is set before it, and the cache is
+        # emptied after it.
         if metric.step_sync and metric.step_metric:
             self._last_steps.setdefault(metric.step_metric, last.get(metric.step_metric, 0.0))
         where[key] = metric

@@ -26,7 +26,7 @@ def summary_before(settings: Settings) -> dict[str, Any]:
     try:
         found = client.get_json(("v1", "runs", settings.entity, settings.project, settings.run_id, "summary"))
     except Error as error:
-        log.warning("run.summary starts empty, because the server did not return the earlier one. %s", error)
+        log.warning("run.summary starts empty, because the server did not return the earlier summary. %s", error)
         return {}
     return {key: _value(value) for key, value in found.items()}
 

@@ -17,7 +17,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._open = ""  # the text since the last line end
-        self._cut = 0  # the number of its characters that are not in `_open`
+        self._cut = 0  # the number of further characters since then, which are not kept
         self._returned = False  # whether the next text restarts the line
 
     def feed(self, text: str) -> list[str]:

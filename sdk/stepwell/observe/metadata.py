@@ -23,7 +23,7 @@ from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
 
-#: The longest time of a git command; a repository on a slow file system is not worth more.
+#: The longest time of a git command: facts from a repository on a slow file system are not worth a longer wait.
 GIT_S = 5.0
 #: How long `finish` waits for the metadata of a run that ends at once.
 _PATIENCE_S = 2.0
@@ -102,7 +102,7 @@ def of_process(program: Path | None) -> dict[str, Any]:
 def of_git(directory: Path) -> dict[str, Any]:
     """Commit, branch, remote without credentials, and whether tracked files have changed.
 
-    Empty where there is no repository, or no git.
+    Empty if there is no repository, or if git is not installed.
     """
     root = _git(directory, "rev-parse", "--show-toplevel")
     if not root:

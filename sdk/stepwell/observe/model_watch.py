@@ -31,7 +31,7 @@ class Watch:
         model: a torch module.
         prefix: the prefix of the names of its parameters.
         what: "gradients", "parameters" or "all".
-        log_freq: one of this many passes is logged.
+        log_freq: every `log_freq`-th pass is logged.
         log_open: receives the histograms.
     """
 
@@ -115,7 +115,8 @@ class ModelWatches:
         self._watches: tuple[Watch, ...] = ()
 
     def watch(self, models: Any, what: str | None, log_freq: int, idx: int | None, log_graph: bool) -> None:
-        """Starts to watch torch modules, again if they are watched already. See `Run.watch`."""
+        """Starts to watch torch modules; for modules that are watched already, the new options count. See
+        `Run.watch`."""
         models = checked_models(models, what, log_freq)
         if what is None:
             return
@@ -144,8 +145,8 @@ def checked_models(given: Any, what: str | None, log_freq: int) -> list[Any]:
     """The modules to watch, as a list.
 
     Raises:
-        DataError: (a TypeError) one of them is not a torch module.
-        SettingError: (a ValueError) an unknown word for `what`, or a `log_freq` that is not a positive integer.
+        DataError: (a TypeError) one of the models is not a torch module.
+        SettingError: (a ValueError) `what` is an unknown word, or `log_freq` is not a positive integer.
     """
     if what not in _WORDS:
         raise SettingError(f"log must be one of gradients, parameters, all, None, not {what!r}")

@@ -18,9 +18,9 @@ from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
 
-#: The first measurement comes soon, so that short runs have one.
+#: The time before the first measurement: short, so that short runs have one.
 FIRST_S = 2.0
-#: A hanging driver must not hold up `finish`.
+#: How long `finish` waits for a measurement in progress: a driver may hang.
 _PATIENCE_S = 1.0
 
 
@@ -30,8 +30,8 @@ class SystemMetrics:
     Args:
         note: receives the kind and the JSON of a note.
         probes: factories of probes, by name; called in the thread.
-        interval_s: the interval between measurements.
-        first_s: the time of the first measurement.
+        interval_s: the time between measurements.
+        first_s: the time before the first measurement.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from typing import Any
 Numbers = dict[str, float]
 Probe = Callable[[], Numbers]
 
-_SECTOR_BYTES = 512  # of /proc/diskstats, whatever the disk has
+_SECTOR_BYTES = 512  # the unit of /proc/diskstats, whatever the sectors of the disk
 #: Devices that are layered on others, or are not disks.
 _NO_DISKS = ("loop", "ram", "zram", "dm-", "md", "sr")
 
@@ -162,10 +162,10 @@ class Psutil:
 
 
 class Nvidia:
-    """Load, memory, temperature and power of each NVIDIA GPU of the host, numbered as its driver does.
+    """Load, memory, temperature and power of each NVIDIA GPU of the host, with the numbers of the driver.
 
     Raises:
-        ImportError, Exception: there is no library, no driver or no GPU.
+        Exception: there is no library (an ImportError), no driver or no GPU.
     """
 
     def __init__(self) -> None:

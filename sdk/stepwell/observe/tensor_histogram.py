@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 BINS = 64
-#: Values of one piece; float32 counts them exactly.
+#: The number of values in one piece; a float32 counts up to this number exactly.
 _PIECE = 1 << 24
 #: The widest range that float32 can divide into bins.
 _WIDEST = 1e38
@@ -64,7 +64,7 @@ def histogram_of(tensor: Any) -> TensorHistogram | None:
 
 
 def _flat(torch: Any, tensor: Any) -> Any:
-    """All values as floats in one dimension; None where there are no accessible values."""
+    """All values as floats in one dimension; None if the values cannot be accessed."""
     if hasattr(tensor, "to_local"):  # one rank's part of a distributed tensor
         tensor = tensor.to_local()
     if tensor.is_meta:

@@ -22,7 +22,7 @@ from stepwell.observe.tensor_histogram import TensorHistogram
 
 log = logging.getLogger("stepwell")
 
-#: Modules whose `FileWriter` has the method.
+#: The modules whose `FileWriter.add_summary` is patched.
 MODULES = ("torch.utils.tensorboard.writer", "tensorboardX.writer")
 STEP = "global_step"
 _PATCHED = "_stepwell_original"
@@ -65,7 +65,8 @@ class TensorBoard(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Part of the protocol of module finders: lets the others find a library, and patches it after its import."""
+        """Part of the protocol of module finders: lets the other finders find a library, and patches it after its
+        import."""
         if fullname not in MODULES:
             return None
         for finder in sys.meta_path:

@@ -91,16 +91,17 @@ def init(
             the first.
         resume: what to do when the run exists. "allow": continue after its last step; "must": likewise, and it must
             exist; "never": it must not exist; "auto" (or True): resume the run that did not end cleanly in `dir`, if
-            there is one. None: no check; a step that is logged again supersedes the earlier values from that step on.
-        resume_from: "<run id>?_step=N": continue after step N; later points are superseded.
-        fork_from: "<run id>?_step=N": a new run that shows the points of that run up to step N.
+            there is one. None: no check; logging a step again supersedes the points stored from that step on.
+        resume_from: "<run id>?_step=N": continue that run after its step N; its later points are superseded.
+        fork_from: "<run id>?_step=N": start a new run that shows the points of that run up to step N.
         settings: more of these arguments, in a dict or a `stepwell.Settings`; arguments win over them.
         url: the server; default http://127.0.0.1:8770.
         writer: the name of this process in the run; default from RANK, SLURM_PROCID or OMPI_COMM_WORLD_RANK, else 0.
         step_back: how to handle `log(step=…)` for a step that has passed: "warn", "raise" or "quarantine".
         spool_full: what to do when the spool is full: "keep" training, "drop_oldest", "block" or "raise".
         blobs_full: what to do when there is no room for a file: "drop" it (and log an error), "block" or "raise".
-        on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
+        on_rejection: called in the I/O thread with the seq and the error of each frame that the server refuses for
+            good.
         save_code: whether to keep the program's main file with the run, as `code/<its name>`.
         sync_tensorboard, tensorboard: whether to log the output of TensorBoard's writers (of torch and tensorboardX),
             too: scalars, pictures, histograms and texts by their tags, with `global_step`.

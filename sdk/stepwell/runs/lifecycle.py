@@ -34,7 +34,7 @@ class Lifecycle:
         settings: the settings of the run.
         info: returns the info about the run for an attach message.
         definitions: the definitions of its metrics.
-        rejected: called with (seq, error) for each refused frame, in the I/O thread.
+        rejected: called in the I/O thread with the seq and the error of each refused frame.
         new_session: creates sessions.
         first_steps: the steps of `finish` before the session ends.
         last_step: the last step of `finish`; receives the session.

@@ -1,9 +1,9 @@
 """The observers of a run: console, system metrics, metadata and, if asked for, TensorBoard, recorded from `init` to
 `finish` without any call.
 
-Sits beside the run. Each observer passes notes to the stage of the session that it was started with; that of
-TensorBoard calls `Run.log`. None of them keeps the process alive, and none but that of TensorBoard is started for runs
-that are disabled or captured by a test.
+Sits beside the run. The observer of TensorBoard calls `Run.log`; the others pass notes to the stage of the session with
+which they were started. No observer keeps the process alive, and only the one of TensorBoard is started for runs that
+are disabled or captured by a test.
 """
 
 from __future__ import annotations

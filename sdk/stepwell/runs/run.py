@@ -99,7 +99,7 @@ class Run(RunIdentity, OlderNames):
         answered where it continues.
 
         Raises:
-            SpoolError: the spool cannot be made.
+            SpoolError: the spool cannot be created.
             UsageError: the run exists and must not, or does not exist and must.
             UnavailableError: the server does not answer.
         """
@@ -213,7 +213,7 @@ class Run(RunIdentity, OlderNames):
         handler that has interrupted `log()`, it returns at once: `await run.flush()`. The open step stays open.
 
         Args:
-            timeout_s: the longest wait in seconds; None: no limit. After a time-out, the returned Flush is falsy.
+            timeout_s: the longest wait in seconds; None: no limit. After a time-out, the outcome is False.
             durable: whether to wait for Postgres; False: only until the spool is safe from a crash of this host.
 
         Raises:
@@ -237,10 +237,11 @@ class Run(RunIdentity, OlderNames):
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Closes the open step, delivers the remaining frames and ends the run in this process.
 
-        When the server is away, it gives up after `Timeouts.finish_idle_s` without progress; `stepwell sync` delivers
-        the rest later. A second call does nothing, unless an exception such as Ctrl-C has cut the first one off: then
-        it completes that one. Inside `on_rejection`, and in a signal handler that has interrupted `log()`, it returns
-        at once, and another thread finishes the run; the program's exit waits for that.
+        While the server is unavailable, the call gives up after `Timeouts.finish_idle_s` without progress;
+        `stepwell sync` delivers the rest later. A second call does nothing, unless an exception such as Ctrl-C has
+        interrupted the first one: then it completes what the first one began. Inside `on_rejection`, and in a signal
+        handler that has interrupted `log()`, the call returns at once, and another thread finishes the run; the exit of
+        the program waits for that thread.
 
         Args:
             exit_code: 0 or None: finished; anything else: failed.
@@ -297,12 +298,12 @@ class Run(RunIdentity, OlderNames):
             models: a module, or several in a list: those after the first are named `graph_1.`, `graph_2.` and so on.
             criterion: accepted for older scripts, and ignored.
             log: "gradients", "parameters", "all", or None for nothing.
-            log_freq: one of this many passes is logged: backward passes for gradients, forward passes for parameters.
+            log_freq: every `log_freq`-th pass is logged: backward passes for gradients, forward passes for parameters.
             idx: the number of the first of these models; None: continues the count.
             log_graph: an argument of W&B's client without effect; a warning says so.
 
         Raises:
-            DataError: (a TypeError) one of them is not a torch module.
+            DataError: (a TypeError) one of `models` is not a torch module.
             SettingError: (a ValueError) `log` or `log_freq` is invalid.
             UsageError: the run is finished.
         """
@@ -324,6 +325,7 @@ class Run(RunIdentity, OlderNames):
         """Records an alert with a title and a text.
 
         Args:
+            title, text: the texts of the alert.
             level: "INFO" (default), "WARN" or "ERROR".
             wait_duration: the time in seconds within which the same title is not recorded twice; default 60.
 

@@ -36,7 +36,7 @@ from stepwell.wire import PROTOCOL_VERSION, Object
 
 log = logging.getLogger("stepwell")
 
-#: Called with (seq, error) of a refused frame.
+#: Called with the seq and the error of each refused frame.
 Rejected = Callable[[int, RejectionError], None]
 
 
@@ -48,7 +48,7 @@ class Session:
         writer: the name of this process in the run.
         start: where the run starts.
         info: the info about the run for the attach message: config, names and so on.
-        rejected: called with (seq, error) for each refused frame, in the I/O thread.
+        rejected: called in the I/O thread with the seq and the error of each refused frame.
         first_step: the first step of the stage.
 
     Attributes:
@@ -117,11 +117,11 @@ class Session:
         self.save_state(None)
 
     def start(self) -> None:
-        """Starts the I/O thread; returns when it accepts requests."""
+        """Starts the I/O thread; returns when the thread accepts requests."""
         self.sender.start(self.stage)
 
     def finish_steps(self, exit_code: int) -> list[Callable[[], object]]:
-        """The steps that end the session, in order; each may be repeated when an exception has interrupted it."""
+        """The steps that end the session, in order; each may be repeated if an exception has interrupted it."""
         return [
             self.stage.close,
             lambda: self.save_state(exit_code),

@@ -133,7 +133,7 @@ class Finished(State):
         exit_code: the exit code.
         session: the last session; None: this process had none.
         ending: the remaining work; None: there is none.
-        run_id: the id of the run, where there is no session.
+        run_id: the id of the run, if there is no session.
     """
 
     exit_code: int

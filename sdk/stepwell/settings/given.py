@@ -54,7 +54,7 @@ def as_arguments(settings: GivenSettings | Mapping[str, Any] | None) -> dict[str
     """The arguments of `init`; None means not given.
 
     Raises:
-        SettingError: neither Settings nor a dict.
+        SettingError: `settings` is neither Settings nor a dict.
     """
     if settings is None:
         return {}

@@ -1,7 +1,8 @@
-"""The file with the API keys of this user, one for each server, which `stepwell login` writes.
+"""The file with the API keys of this user, one for each server; `stepwell login` writes it.
 
-`$XDG_CONFIG_HOME/stepwell/keys.json`, else `~/.config/stepwell/keys.json`: {"http://host:8770": "stw_…"}. Promises that
-only its owner can read it: it is made so, and a file that others can read or change is refused, as ssh does.
+The file is `$XDG_CONFIG_HOME/stepwell/keys.json`, else `~/.config/stepwell/keys.json`: {"http://host:8770": "stw_…"}.
+Promises that only its owner can read it: it is created so, and a file that others can read or change is refused, as ssh
+does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from stepwell.errors import SettingError
 from stepwell.transport.endpoint import Endpoint
 
-#: The variables that say where the file is.
+#: The environment variables that say where the file is.
 PLACES = ("XDG_CONFIG_HOME", "HOME", "USERPROFILE")
 _MAX_BYTES = 1024 * 1024
 

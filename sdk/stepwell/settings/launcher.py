@@ -1,4 +1,4 @@
-"""Derives one run id for all ranks of a launch by torchrun or srun when none was given.
+"""Derives one run id for all ranks of a launch by torchrun or srun, if no id was given.
 
 Sits beside `resolve`. Receives the environment that the launcher has set; returns an id that all ranks of one launch
 compute independently, that a restart of the same job computes again, and that no other launch computes:

@@ -55,7 +55,7 @@ ENVIRONMENT = {
     "STEPWELL_API_KEY": "api_key",
     "STEPWELL_CA_FILE": "ca_file",
 }
-#: W&B's variables that count where ours is not set. Those for its server and its key are not among them.
+#: W&B's variables, each of which counts if Stepwell's own is not set. Those for W&B's server and key do not count.
 FALLBACKS = {
     "WANDB_DIR": "dir",
     "WANDB_MODE": "mode",

@@ -84,7 +84,7 @@ class ServerFile(NamedTuple):
         """Replaces the file atomically.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         temporary = data / f"{NAME}.tmp"
         # An existing file may belong to another user, be readable by others, or be a link: it is removed, never written

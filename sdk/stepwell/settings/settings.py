@@ -61,7 +61,7 @@ class Timeouts:
         stage_full_s: how long `log()` waits when the stage is full.
         finish_idle_s: how long `finish()` waits without any progress before it leaves the rest to `stepwell sync`.
         encode_idle_s: how long `finish()` waits for one media object to be encoded.
-        copy_idle_s: how long it waits for one file to be copied.
+        copy_idle_s: how long `finish()` waits for one file to be copied.
         resume_s: how long `init` waits for the server to answer where a run continues.
         heartbeat_s: how often a silent connection is pinged.
         away_s: how long the server may be unreachable before a line says so.

@@ -9,9 +9,9 @@ returns the same frames by seq. Segments are created and unlinked in an order th
     [ segment ][ segment ][ segment ][ the last one ··]    appended to by one thread
                     '---- sealed, not yet synced: descriptors stay open for `sync`
 
-`sync` takes the lock to duplicate a descriptor and again to note the result, never during the fsync itself, so that
-appending does not wait for the disk. The exception is the rewrite after a failed fsync. Any thread may call it, one at
-a time.
+`sync` takes the lock to duplicate a descriptor and again to note the result, but not during the fsync itself, so that
+appending does not wait for the disk; only the rewrite after a failed fsync holds the lock while it writes. Any thread
+may call `sync`, but only one at a time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from stepwell.spool.reader import FrameReader, locate
 from stepwell.spool.segment import Segment, SpoolIdentity, encode_head, segment_path, storage_error
 from stepwell.spool.writer import SegmentWriter, create_file, sync_directory, write_all
 
-#: How many full segments keep their descriptor open until the next `sync`. Far below the usual limit of 1,024.
+#: How many full segments keep their descriptor open until the next `sync`: far fewer than the 1,024 files that a
+#: process may usually have open.
 _MAX_OPEN_SEGMENTS = 32
 
 
@@ -38,7 +39,7 @@ class SegmentChain:
     Args:
         directory: the directory of the spool.
         identity: the owner of the frames, for the heads of new segments.
-        segments: in order; frames are appended to the last one. None: there is none yet, and one is created.
+        segments: the existing segments in order; frames are appended to the last one. None: the first one is created.
         segment_bytes: a segment of this size is followed by a new one.
         max_bytes: the most bytes of all segments together.
         cached: returns the frame with a seq, if it is in memory.
@@ -93,7 +94,7 @@ class SegmentChain:
             try:
                 writer.write(frame)
             except OSError as error:
-                # When everything is acknowledged, the next try may free the segment.
+                # If everything is acknowledged, the next call begins a new segment, so that this one can be removed.
                 writer.broken |= self.first_seq == self.next_seq
                 raise storage_error(error, "store a frame") from error
             self.stored_bytes += len(frame)
@@ -103,7 +104,7 @@ class SegmentChain:
         """The frame with this seq, or the tombstone in its place.
 
         Raises:
-            OSError: it cannot be read now.
+            OSError: the frame cannot be read now.
         """
         with self._lock:
             return self._frame(seq)
@@ -125,7 +126,7 @@ class SegmentChain:
         """Recreates a directory that was removed; the next `sync` writes the frames that are still in memory into it.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the directory cannot be created.
         """
         with self._lock:
             self._directory.mkdir(0o700, parents=True, exist_ok=True)
@@ -139,10 +140,10 @@ class SegmentChain:
         """Gives up the oldest segment and its frames, unless it is the last one.
 
         Returns:
-            How many points and objects were in its frames that are not acknowledged; None when nothing was given up.
+            The number of points and objects in its unacknowledged frames; None if nothing was given up.
 
         Raises:
-            OSError: they cannot be counted now.
+            OSError: the values cannot be counted now; nothing was given up.
         """
         with self._lock:
             self._retire(keep=1)
@@ -158,7 +159,7 @@ class SegmentChain:
         """Syncs everything that was appended before the call to the disk; see `stepwell.spool.Spool.sync`.
 
         Raises:
-            OSError: something is not safe from a host crash. All segments were tried.
+            OSError: some frames or names of files would not survive a host crash. All segments were tried.
         """
         failure: OSError | None = None
         with self._lock:

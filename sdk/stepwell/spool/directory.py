@@ -66,8 +66,8 @@ def discover(root: Path) -> list[Path]:
 
 
 def file_name(text: str) -> str:
-    """`text` as a file name for every platform: characters other than [A-Za-z0-9._-] become %XX; long names are cut,
-    with a hash."""
+    """`text` as a file name for every platform: characters other than [A-Za-z0-9._-] become %XX; long names are cut
+    and end in a hash."""
     name = urllib.parse.quote(text, safe="", errors="surrogatepass").replace("~", "%7E")
     if _RESERVED.match(name) or name.startswith("."):
         name = f"%{ord(name[0]):02X}{name[1:]}"

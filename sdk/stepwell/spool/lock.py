@@ -4,16 +4,16 @@ Acquired before `stepwell.spool` reads a segment. Byte-range locks are not used 
 on the shared file systems where training jobs run. The file holds JSON:
 
     host, pid        the owner
-    boot, namespace  boot id and pid namespace of the owner where /proc tells them, else null
-    started          when the process started, in clock ticks since boot (/proc/<pid>/stat), else null
-    image            the start of its program's stack (also from there), else null: it changes with `exec`
+    boot, namespace  boot id and pid namespace of the owner if /proc tells them, else null
+    started          when the owner started, in clock ticks since boot (from /proc/<pid>/stat), else null
+    image            where the stack of its program starts (from the same file), else null; changes with `exec`
     token            random; distinguishes this lock from a later one of the same process
 
 A lock of this host, boot and namespace is stale when its pid is dead, alive with another start time (reused), or alive
 with another program (after `os.execv` the owner is gone, while its pid and start time stay). Any other owner cannot be
-looked up: its lock is stale when its modification time is `STALE_AFTER_S` old, since owners refresh it. The age is
-measured against a new file beside it, because the clock of a file server may differ by any amount. So an owner that was
-stopped for longer (SIGSTOP, a sleeping laptop) can lose its lock, which `refresh` reports.
+looked up: its lock is stale when its modification time is `STALE_AFTER_S` old, since owners refresh it. So an owner
+that was stopped for longer (SIGSTOP, a sleeping laptop) can lose its lock, which `refresh` reports. The age is measured
+against a new file in the same directory, because the clock of a file server may differ by any amount.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from stepwell.errors import SpoolLockedError
 from stepwell.spool.writer import write_all
 
 STALE_AFTER_S = 600.0
-#: A lock without readable content is either being written, or its owner died between creating and writing it.
+#: The age at which a lock without readable content is stale: either it is being written, or its owner died between
+#: creating and writing it.
 UNREADABLE_STALE_AFTER_S = 10.0
 _ATTEMPTS = 10
 
@@ -47,7 +48,7 @@ class SpoolLock:
 
     @classmethod
     def acquire(cls, directory: Path) -> SpoolLock:
-        """Acquires the lock of `directory`, if necessary from an owner that is dead.
+        """Acquires the lock of `directory`; removes the lock of a dead owner.
 
         Raises:
             SpoolLockedError: the directory has a live owner, whose host and pid the error names; or the lock keeps
@@ -95,7 +96,7 @@ class SpoolLock:
 def holder(directory: Path) -> str | None:
     """The live process that owns the spool in `directory`, for display; None if there is none.
 
-    Changes nothing on the disk, so the age of a lock of another host is measured by the clock of this one.
+    This changes nothing on the disk, so the age of another host's lock is measured by the clock of this host.
     """
     path = directory / "lock"
     try:
@@ -134,8 +135,8 @@ def _clear_if_stale(path: Path) -> None:
             hint="wait until that process ends. The lock of a process on another host counts as abandoned "
             f"{STALE_AFTER_S / 60:.0f} minutes after its last refresh",
         )
-    # Two processes may find the same stale lock. Both rename it; a process that then holds another file than the one it
-    # judged has caught the winner's new lock and puts it back.
+    # Two processes may find the same stale lock, and both rename it. The slower one may catch the new lock of the
+    # faster one: it sees that this is not the file that it judged, and puts it back.
     grave = path.with_name(f"lock.{secrets.token_hex(8)}")
     try:
         path.rename(grave)

@@ -1,8 +1,8 @@
 """Chooses the directory for a run's files: the requested one, or another one with a warning.
 
 Used before the spool is created. Receives a path; returns one that exists, is writable, and belongs to this user: in
-another user's directory, that user could read the logged data, or replace files by links. Where no directory is usable,
-the path is returned unchanged, and the spool raises the error.
+another user's directory, that user could read the logged data, or replace files by links. If no directory is usable,
+the path is returned unchanged, and creating the spool then raises the error.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def usable_directory(wanted: Path) -> Path:
 def foreign_owner(directory: Path) -> str | None:
     """The other user who owns an existing directory; None: it belongs to this user, or to root.
 
-    Where a file server or a container gives files other owners than their processes have, a directory counts as this
-    user's when a new file in it has the same owner.
+    If a file server or a container gives new files another owner than the process has, a directory counts as this
+    user's if a new file in it gets the same owner as the directory.
 
     Raises:
-        OSError: no file can be created in it.
+        OSError: no file can be created in the directory.
     """
     if not hasattr(os, "geteuid"):
         return None

@@ -30,7 +30,8 @@ _NO_END = 1 << 63
 
 
 class FrameReader:
-    """Reads the frames of one segment by seq; in order this costs O(bytes), backwards it starts again from the head."""
+    """Reads the frames of one segment by seq. Reading in order costs O(bytes); reading an earlier frame starts again
+    from the head."""
 
     def __init__(self, segment: Segment, session: bytes) -> None:
         self.segment = segment
@@ -48,7 +49,7 @@ class FrameReader:
         """The frame with this seq, which must be in this segment, and whether it is a tombstone for a damaged one.
 
         Raises:
-            OSError: the file cannot be read. This is not taken for damage: it may be readable again later.
+            OSError: the file cannot be read. This does not count as damage: the file may be readable again later.
         """
         if self._last is not None and self._last[0] == seq:
             return self._last[1:]

@@ -42,7 +42,7 @@ MAX_IDENTITY_BYTES = 64 * 1024 * 1024
 
 _LENGTH = struct.Struct("<I")
 _PREFIX_BYTES = len(MAGIC) + _LENGTH.size
-#: EFBIG: `ulimit -f`, or a file system with a limit on the size of a file.
+#: Errors that mean a lack of room. EFBIG: `ulimit -f`, or a file system with a limit on the size of a file.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
@@ -51,7 +51,7 @@ class SpoolIdentity:
     """The owner of the frames, stored in the head of every segment, so that each segment is self-contained.
 
     Attributes:
-        session: 16 bytes, the session of every frame in the spool.
+        session: the id of the session of all frames in the spool, 16 bytes.
         started_at: seconds since the Unix epoch.
         info: further fields of the attach message (config, display name, host, pid, …); JSON values.
     """

@@ -195,8 +195,8 @@ class Spool:
             ValueError: it is not one frame, or its seq or session is not the next one of this spool.
             SpoolFullError: `max_bytes` is reached or the disk is full. The frame was not stored, all others are
                 intact, and the same call works when there is room again.
-            SpoolError: the disk failed (the same holds as for a full one), the spool is closed, was taken over, or this
-                is a forked child.
+            SpoolError: the disk failed (the same holds as for a full disk); or the spool is closed or was taken over,
+                or this is a forked child.
         """
         self._check_usable()
         try:
@@ -225,7 +225,7 @@ class Spool:
             max_bytes, max_frames: the limits.
 
         Raises:
-            ValueError: a seq that was acknowledged already or never appended.
+            ValueError: `from_seq` was acknowledged already or never appended.
             SpoolError: the disk cannot be read now. This does not count as damage; try again.
         """
         self._check_usable()
@@ -250,7 +250,7 @@ class Spool:
         A file that cannot be unlinked is tried again with the next call.
 
         Raises:
-            ValueError: above `self.next_seq`.
+            ValueError: `next_seq` is above `self.next_seq`.
         """
         self._check_usable()
         if next_seq > self.next_seq:
@@ -325,8 +325,8 @@ class Spool:
         """Closes the spool. Unacknowledged frames are synced and stay.
 
         Args:
-            remove_if_empty: whether to remove the directory when everything is acknowledged, and that of the run if it
-                is empty then.
+            remove_if_empty: whether to remove the directory if everything is acknowledged, and the directory of the run
+                if that is empty then.
 
         Raises:
             SpoolError: as `sync`; the spool is closed nevertheless.

@@ -29,8 +29,8 @@ class SegmentWriter:
     Attributes:
         synced_seq: frames below it were fsynced.
         broken: nothing more may be written to this file; the next frame begins a new one.
-        sync_failed: an fsync of it failed. The kernel may have marked the lost pages clean, so a second fsync would
-            "succeed" without having written them; its frames from `synced_seq` on have to be written elsewhere.
+        sync_failed: an fsync of this file failed. The kernel may have marked the lost pages clean, so a second fsync
+            would "succeed" without having written them; the frames from `synced_seq` on must go to another file.
     """
 
     __slots__ = ("_fd", "broken", "segment", "sync_failed", "synced_seq")
@@ -140,10 +140,10 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Makes new names in `directory` survive a host crash, where the platform can.
+    """Makes new names in `directory` survive a host crash, if the platform and the file system can sync directories.
 
     Raises:
-        OSError: it failed, on a platform and file system that can do it.
+        OSError: the directory could not be synced, although directories can be synced there.
     """
     if sys.platform == "win32":  # directories cannot be opened there; NTFS journals its names
         return

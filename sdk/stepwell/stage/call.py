@@ -1,7 +1,8 @@
-"""One `log()` call before the stage: checks and converts everything before the stage is touched.
+"""Checks and converts everything in one `log()` call before the stage is touched.
 
 Runs in the caller's thread without the stage's lock, because values may be of any class, and their code may be slow or
-call `log` itself. Takes the arguments of `log()`; returns a `Call`, or raises a DataError. Pure apart from the clock.
+call `log` itself. Receives the arguments of `log()`; returns the parts of a `Call`, or raises a DataError. Pure apart
+from the clock.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from stepwell.wire import MAX_ROW_KEYS, MAX_STEP, is_time
 if TYPE_CHECKING:
     from stepwell.data_types._extraction import Found
 
-#: Keys that Stepwell sets itself.
 _TIMESTAMP = "_timestamp"
+#: Keys that are not stored, because Stepwell or W&B's client sets them.
 _SPECIAL = frozenset({"_step", "_runtime", _TIMESTAMP, "_wandb"})
 
 
@@ -71,8 +72,12 @@ def converted_row(data: Mapping[str, Any], known: KnownKeys) -> tuple[Row, float
     """Converts the values of one call; returns them, the time in Unix seconds, and the types of the values if `data` is
     a flat dict of numbers, else None.
 
+    Args:
+        data: the dict that the user logs.
+        known: the cache of stored keys; keys that it lacks are added.
+
     Raises:
-        DataError: a key or a value cannot be stored, or the row is too large; the message names the key.
+        DataError: a key or a value cannot be stored (the message names the key), or the row is too large.
     """
     row = Row()
     values, at = row.values, None

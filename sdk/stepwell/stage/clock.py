@@ -22,5 +22,5 @@ class SteadyClock:
         self._ahead_s = time.time() - uptime_s()
 
     def now(self) -> float:
-        """Unix seconds."""
+        """The time of this clock in Unix seconds."""
         return self._ahead_s + uptime_s()

@@ -24,7 +24,7 @@ def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Itera
 
     Args:
         cut: rows, objects and notes of the stage.
-        session: 16 bytes.
+        session: the id of the session, 16 bytes.
         first_seq: the seq of the first frame.
         target_bytes: a frame is halved by steps until it has at most this size and at most `MAX_BLOCKS` blocks, or
             only one step.
@@ -41,8 +41,8 @@ def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Itera
 
 
 def _encoded(session: bytes, seq: int, values: int, encoded: Callable[[], bytes]) -> bytes:
-    """Encodes a frame. Where that fails, which would be a bug, a tombstone takes its place, and the rest of the cut
-    survives."""
+    """Encodes a frame. If that fails, which would be a bug, a tombstone takes the place of the frame, and the rest of
+    the cut survives."""
     try:
         return encoded()
     except Exception:

@@ -1,7 +1,7 @@
 """Calls for a step that has passed: dropped with a warning, refused, or quarantined.
 
-Part of the stage, which holds its lock during these calls. Receives calls; returns counts, and the quarantined calls as
-JSON lines. The amount kept is bounded. Pure apart from the warning.
+Part of the stage, which holds its lock while it uses this module. Receives calls; returns counts, and the quarantined
+calls as JSON lines. The memory for quarantined calls is bounded. Pure apart from the warning.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class LateCalls:
         return False
 
     def put_aside(self, call: Call, open_step: int, values: Mapping[str, float | bytes]) -> None:
-        """Keeps values of a late call: its plain values, or media that have been encoded since."""
+        """Keeps values of a late call for the quarantine: its plain values, or media that have been encoded since."""
         plain = {key: value.decode() if isinstance(value, bytes) else value for key, value in values.items()}
         line = {"step": call.step, "time": call.time, "open_step": open_step, "values": plain}
         self._waiting.append(json.dumps(line).encode())

@@ -1,8 +1,9 @@
-"""The latest value of each key over the closed rows, and the extremes of a metric where a definition asks for them.
+"""The latest value of each key over the closed rows, and the extremes of a metric if its definition asks for them.
 
-Part of the stage, which holds its lock during these calls. Receives the plans with their waiting rows, and objects;
-returns the values that `run.summary` shows. This costs `log()` nothing: a plan remembers its last row when it is cut,
-and only then are rows aggregated, in bulk, for the metrics that need it by their definition. Pure.
+Part of the stage, which holds its lock while it uses this module. Receives the plans with their waiting rows, and
+objects; returns the values that `run.summary` shows. `log()` spends no time on this: a plan remembers its last row when
+it is cut, and rows are aggregated in bulk, at a cut or when the extremes are read, and only for the metrics whose
+definition asks for extremes. Pure.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Seen(NamedTuple):
 
 @dataclass(slots=True)
 class Extremes:
-    """Aggregates over all numbers of a metric since it was first followed. Only `first` counts NaN."""
+    """Aggregates over all numbers of a metric since it was first followed. NaN is left out, except as the `first`."""
 
     low: float = math.nan
     high: float = math.nan
@@ -58,8 +59,8 @@ class Latest:
         self._follows: Callable[[str], bool] | None = None
 
     def follow(self, follows: Callable[[str], bool], plans: Iterable[Plan]) -> None:
-        """From now on, keeps the extremes of the metrics for which `follows` returns True. Of earlier rows only the
-        last value counts here; the server counts all of them."""
+        """From now on, keeps the extremes of the metrics for which `follows` returns True. Of the rows closed before,
+        only the last value of each metric counts here; the server counts all of them."""
         plans = list(plans)
         for plan in plans:
             self.count(plan)
@@ -75,7 +76,7 @@ class Latest:
         """Records objects of closed rows. A JSON null does not count as a value."""
         for step, time_us, key, body in objects:
             if body != b"null":
-                known = self._objects.get(key)  # of a later step, if media took long to encode
+                known = self._objects.get(key)  # may be of a later step, if media took long to encode
                 if len(body) <= _MAX_KEPT_BYTES and (known is None or known.step <= step):
                     self._objects[key] = Seen(body, step, time_us / 1e6)
                 if self._follows is not None and self._follows(key) and self._of(key).first is None:
@@ -103,7 +104,7 @@ class Latest:
                 extremes.first = first
 
     def keep(self, plans: Iterable[Plan]) -> None:
-        """Keeps the values of `plans` that the stage forgets, whose rows have all been taken."""
+        """Keeps the last values of plans that the stage forgets. All rows of these plans must have been taken."""
         for key, seen in self.read(plans, objects=False).items():
             self._older[key] = seen
 
@@ -116,7 +117,8 @@ class Latest:
                 out[key] = Seen(value, step, time)
         if objects:
             for key, seen in self._objects.items():
-                # At the same step the later value counts, and a number if one call brought both; SQL does the same.
+                # At the same step, the later value counts; if one call logged a number and an object, the number.
+                # SQL does the same.
                 if key not in out or _order(out[key]) < _order(seen):
                     out[key] = seen
         return out

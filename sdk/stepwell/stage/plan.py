@@ -1,6 +1,7 @@
 """The waiting rows of one key set, and the blocks that the I/O thread gets when it cuts them.
 
-Part of the stage, which holds its lock during these calls. Receives rows of numbers; returns a `Cut`'s blocks. Pure.
+Part of the stage, which holds its lock while it uses a plan. Receives rows of numbers; returns the blocks of a `Cut`.
+Pure.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Completion(Protocol):
 
 
 class CutBlock(NamedTuple):
-    """The rows of one key set: packed names; int64 steps; float64 Unix seconds; float64 values, row after row."""
+    """The rows of one key set: its packed names; the number of its keys; int64 steps; float64 Unix seconds; float64
+    values, row after row."""
 
     names: bytes
     keys: int
@@ -78,7 +80,7 @@ class Plan:
         self.needed: list[int] | None = (
             None  # the indexes of its step metrics; None: rows lack one (`Completion.needs`)
         )
-        self.generation = -1  # the generation of that answer
+        self.generation = -1  # the generation of the answer in `needed`
         self.counted = 0
         self.recent = False
 
@@ -97,7 +99,7 @@ class Plan:
             self.types = types
 
     def takes(self, values: list[Any]) -> bool:
-        """Whether every integer of a row of the known types fits a float64 exactly."""
+        """Whether a float64 can hold each integer in `values` exactly. The values must have the known types."""
         return self.ints is None or all(
             -MAX_EXACT_INT <= value <= MAX_EXACT_INT for value in compress(values, self.ints)
         )
@@ -124,7 +126,7 @@ class Plan:
         steps = self.steps[:at] + self.steps[at + 1 :]
         times = self.times[:at] + self.times[at + 1 :]
         values = self.values[: at * width] + self.values[(at + 1) * width :]
-        self.steps, self.times, self.values = steps, times, values  # atomic: an interrupt comes before or after it
+        self.steps, self.times, self.values = steps, times, values  # interrupts come before or after all three
 
     def take(self) -> TakenRows:
         """Takes the waiting rows, which then belong to the caller."""

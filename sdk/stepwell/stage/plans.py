@@ -1,8 +1,8 @@
 """The plans of a run, by key set: keeps recent ones, and forgets unused ones.
 
-Part of the stage, which holds its lock during these calls. Receives key sets; returns their plans, and all waiting rows
-at a cut. Promises: the number of plans and of keys in them is bounded, and a plan with waiting rows is never forgotten.
-Pure.
+Part of the stage, which holds its lock while it uses this module. Receives key sets; returns their plans, and at a cut
+the plans with waiting rows. Promises: the numbers of plans and of keys in them are bounded, and a plan with waiting
+rows is never forgotten. Pure.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 from stepwell.stage.plan import Plan
 
-#: A key set costs about a kilobyte, and each of its keys 16 bytes.
+#: The most plans; each takes about a kilobyte.
 MAX_PLANS = 4096
+#: The most keys in all plans; each takes another 16 bytes.
 MAX_PLAN_KEYS = 1 << 20
 
 
@@ -36,7 +37,7 @@ class Plans:
         return plan
 
     def waiting(self) -> list[Plan]:
-        """The plans with rows, which the caller takes now."""
+        """The plans with waiting rows; the caller must take these rows now."""
         found = [plan for plan in self._plans.values() if plan.steps]
         for plan in found:
             plan.recent = True
@@ -45,7 +46,7 @@ class Plans:
     def forget(self, kept: Plan | None) -> list[Plan]:
         """Removes surplus plans after a cut, and returns them.
 
-        Plans that had rows since the last look are removed last.
+        Plans that had rows since they were last considered are removed last.
 
         Args:
             kept: a plan that is not removed, because the open row belongs to it.

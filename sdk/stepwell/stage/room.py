@@ -1,9 +1,9 @@
-"""The room of a stage: waits until the I/O thread has made room in a full stage, and counts what is dropped if it does
-not.
+"""The room of a stage: waits until the I/O thread has made room in a full stage, and counts what is dropped if there is
+no room in time.
 
-The stage calls it without holding its lock, at the end of a `log()` call or before it adds a note: while this call
-waits, other threads may log, and the I/O thread cuts the stage. A call that finds room never comes here. The stage
-decides from its own counters whether it is full.
+The stage waits here without holding its lock, at the end of a `log()` call or before it adds a note: meanwhile, other
+threads may log, and the I/O thread cuts the stage. The stage decides from its own counters whether it is full; while it
+is not, this module is not called.
 """
 
 from __future__ import annotations

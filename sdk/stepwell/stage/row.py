@@ -27,7 +27,7 @@ class Row:
     def __init__(self, values: dict[str, float | bytes] | None = None) -> None:
         self.values: dict[str, float | bytes] = {} if values is None else values
         self.nested: dict[str, tuple[str, ...]] = {}
-        self._above: set[tuple[str, ...]] = set()  # the keys of the dicts that held values; may contain more
+        self._above: set[tuple[str, ...]] = set()  # the keys that lead to each dict with values; may contain others
 
     def put(self, name: str, value: Converted) -> None:
         """Sets a top-level value of a call; a dict sets each of its values."""
@@ -118,5 +118,5 @@ class Row:
 
 
 def bytes_of(objects: list[Object]) -> int:
-    """The size of objects in the stage."""
+    """The bytes that objects take in the stage."""
     return sum(len(item.key) + len(item.body) for item in objects)

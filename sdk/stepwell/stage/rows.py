@@ -1,4 +1,4 @@
-"""The data of the stage: the open step, the closed rows and the latest values, with the changes that calls make.
+"""The data of the stage: the open step, the closed rows and the latest values, and the changes that calls make to them.
 
 Sits below the stage (`stage.py`), which serialises access. Receives checked and converted calls; returns a `Cut`. Any
 change may be interrupted between two instructions, usually by Ctrl-C, and rows stay whole: a row is appended first and
@@ -47,7 +47,7 @@ class Rows:
         """Takes a call whose step has not passed, by the rules of steps and commits; returns the step that it closed.
 
         Raises:
-            DataError: the row would become too large, or there is no further step. `_heal` must follow.
+            DataError: the row would become too large, or there is no further step. The caller must then call `_heal`.
         """
         number = self._step if call.step is None else call.step
         row = call.row

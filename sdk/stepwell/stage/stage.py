@@ -10,8 +10,9 @@ compare keys, compare types, append to arrays. Everything else is first converte
 and prepares the fast path for the next call of its kind.
 
 Code that logs may run inside a call of the same thread: a signal handler, `__del__`, a weakref callback, a logging
-handler. Its calls wait in `_queued` until the outer one has ended. `_busy` is true while rows change. When a call that
-is not inside another one finds it set, an exception (Ctrl-C) has ended the call before, and the rows are healed first.
+handler. Its calls wait in `_queued` until the outer one has ended. `_busy` is true while rows change. If a call that is
+not inside another one finds `_busy` set, an exception such as Ctrl-C has ended an earlier call, and the rows are healed
+first.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Stage(Rows):
     Attributes:
         room: waits when the stage is full, and counts what was dropped.
         late_calls: handles and counts calls for steps that have passed.
+        media: the door through which media leave; None: media are refused.
+        rows: the number of rows that have been cut.
     """
 
     def __init__(
@@ -175,7 +178,7 @@ class Stage(Rows):
         self._log_any(data, step, commit)
 
     def open_to_media(self, door: MediaDoor) -> None:
-        """From now on, passes media to `door`. Without one they are refused as values of unknown types."""
+        """From now on, passes media to `door`. Without a door, media are refused as values of unknown types."""
         self.media = door
 
     def complete_rows(self, completion: Completion) -> None:
@@ -265,7 +268,8 @@ class Stage(Rows):
         self._end(closed)
 
     def cut(self) -> Cut | None:
-        """Takes all closed rows and all notes, which then belong to the caller; None when there are neither."""
+        """Takes all closed rows and all notes, which then belong to the caller. Returns None if nothing waits, or if
+        this thread is inside a call."""
         if self.in_use:  # inside a call of the same thread, whose row is not complete
             return None
         with self._lock:
@@ -343,7 +347,7 @@ class Stage(Rows):
                 self._busy = True
                 closed = self._add_call(call)
                 self._busy = False
-        if call.found and self.media is not None:  # without the lock: emptying a full queue needs it
+        if call.found and self.media is not None:  # without the lock, which is needed to empty a full queue
             self.media.put(Taken(call.found, call.taken_at, call.time, deliver))
         return closed
 

@@ -89,7 +89,9 @@ class Endpoint:
         """
         scheme, host, port, parts = _parsed(url, "the server's URL", tuple(_PORTS), _URL_HINT)
         if parts.query or parts.fragment:
-            raise SettingError("the server's URL has a query or a fragment", detail=shown(url), hint=_URL_HINT)
+            raise SettingError(
+                "the server's URL must not have a query or a fragment", detail=shown(url), hint=_URL_HINT
+            )
         headers = {"User-Agent": "stepwell"}
         if authorization := authorization or _basic(parts):
             headers["Authorization"] = authorization
@@ -131,7 +133,7 @@ def authorization(url: str, api_key: str | None) -> str | None:
         raise SettingError(
             "the server's URL holds a name and password, but there is also an API key",
             detail=shown(url),
-            hint="both need the Authorization header: unset STEPWELL_API_KEY, or take them out of the URL",
+            hint="both need the Authorization header: unset STEPWELL_API_KEY, or take name and password out of the URL",
         )
     if not api_key.isascii() or not api_key.isprintable() or api_key != api_key.strip():
         raise SettingError(

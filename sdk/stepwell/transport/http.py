@@ -91,7 +91,7 @@ class HttpClient:
     @property
     def hint(self) -> str:
         """The hint for answers that do not come from a Stepwell server."""
-        return f"is it a Stepwell server that listens at {self.endpoint}? STEPWELL_URL names it"
+        return f"is it a Stepwell server that listens at {self.endpoint}? STEPWELL_URL sets the address"
 
     def get_json(self, path: Sequence[str], query: Query | None = None) -> Any:
         """Sends a GET request and returns the JSON of the reply.

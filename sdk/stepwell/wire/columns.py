@@ -87,7 +87,7 @@ class Batch(NamedTuple):
         """The numbers of the column `name`.
 
         Raises:
-            FrameCorruptError: there is no such column.
+            FrameCorruptError: the batch has no column of numbers with this name.
         """
         for column in self.columns:
             if column.name == name and isinstance(column.values, np.ndarray):
@@ -146,8 +146,8 @@ def length(header: bytes | memoryview) -> int:
     """The length of the batch whose first 24 bytes are `header`.
 
     Raises:
-        FrameCorruptError: it is not a batch.
-        FrameVersionError: it was made by another version.
+        FrameCorruptError: the bytes do not begin a batch, or its header is damaged.
+        FrameVersionError: the batch was made by another version.
     """
     magic, version, _, head_bytes, _, body_bytes = _HEADER.unpack_from(header)
     if magic != MAGIC:
@@ -155,7 +155,7 @@ def length(header: bytes | memoryview) -> int:
     if version != VERSION:
         raise FrameVersionError(
             f"columns of version {version} are not supported",
-            detail=f"this is version {VERSION}",
+            detail=f"this side reads version {VERSION}",
             hint="use the same version of the SDK and the server",
         )
     whole: int = HEADER_BYTES + head_bytes + -head_bytes % 8 + body_bytes
@@ -169,7 +169,7 @@ def decode(raw: bytes | bytearray | memoryview) -> Batch:
 
     Raises:
         FrameCorruptError: a checksum, length or offset is wrong.
-        FrameVersionError: it was made by another version.
+        FrameVersionError: the batch was made by another version.
     """
     view = memoryview(raw).cast("B")
     if len(view) < HEADER_BYTES or len(view) != length(view):
@@ -191,8 +191,8 @@ def split(raw: bytes | memoryview) -> Iterator[Batch]:
     """Decodes the consecutive batches in `raw`.
 
     Raises:
-        FrameCorruptError: the last one is cut off, or one is damaged.
-        FrameVersionError: one was made by another version.
+        FrameCorruptError: the last batch is cut off, or a batch is damaged.
+        FrameVersionError: a batch was made by another version.
     """
     view = memoryview(raw)
     while view:

@@ -130,21 +130,21 @@ def encode(session: bytes, seq: int, blocks: Sequence[Block], objects: Sequence[
     """Encodes one frame.
 
     Args:
-        session: 16 bytes.
+        session: the id of the session, 16 bytes.
         seq: 0 … 2^63 − 1.
         blocks: see `Block`; shapes must agree (checked).
         objects: in the order in which they were logged.
 
     Raises:
-        FrameTooLargeError: more than `MAX_FRAME_BYTES`.
-        ValueError: shapes that do not agree.
+        FrameTooLargeError: the frame would exceed `MAX_FRAME_BYTES`.
+        ValueError: the shapes of a block do not agree.
     """
     parts: list[Any] = []
     points = 0
     for names, steps, times, values in blocks:
         keys_count, steps_count = values.shape
         if len(steps) != steps_count or len(times) != steps_count:
-            raise ValueError(f"block of {steps_count} columns has {len(steps)} steps and {len(times)} times")
+            raise ValueError(f"a block of {steps_count} columns has {len(steps)} steps and {len(times)} times")
         points += keys_count * steps_count
         parts.append(_BLOCK.pack(keys_count, steps_count, len(names), 0))
         parts.append(names)
@@ -165,8 +165,8 @@ def encode_tombstone(session: bytes, seq: int, dropped: int) -> bytes:
     """Encodes a tombstone, which takes the place of a frame that could not be kept.
 
     Args:
-        session, seq: those of the frame.
-        dropped: the number of points and objects lost with it, as far as known.
+        session, seq: the session and the seq of the lost frame.
+        dropped: the number of points and objects lost with the frame, as far as known.
     """
     return _seal(KIND_TOMBSTONE, session, seq, 0, 0, 0, dropped, [])
 
@@ -319,7 +319,7 @@ def _decode_block(view: memoryview, offset: int, end: int) -> tuple[Block, int]:
 
 def _decode_objects(view: memoryview, offset: int, end: int, count: int) -> tuple[list[Object], int]:
     if count * 24 > end - offset:
-        raise FrameCorruptError("a frame claims more objects than it holds", detail=f"{count}")
+        raise FrameCorruptError("a frame claims more objects than it holds", detail=f"{count} claimed")
     steps = np.frombuffer(view, "<i8", count, offset).tolist()
     times = np.frombuffer(view, "<i8", count, offset + 8 * count).tolist()
     lengths = np.frombuffer(view, "<u4", 2 * count, offset + 16 * count).tolist()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 #: The version of the messages on a stream and of the attach message. A server refuses any other.
 PROTOCOL_VERSION = 1
-#: A row holds the values of one step; every row fits into one frame.
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+#: Limits of a row, the values of one step: every row fits into one frame.
 MAX_ROW_BYTES = 10_383_360  # the limit of W&B's client for one row
 MAX_ROW_KEYS = 100_000
 MAX_KEY_BYTES = 32_767
@@ -13,7 +13,7 @@ MAX_KEY_BYTES = 32_767
 MAX_DEPTH = 100
 #: The levels around a value: `{"set": {key: …}}`, for example, and the row that contains it.
 LEVELS_AROUND = 10
-#: Larger integers are refused: they exceed a float64, and with it the numbers that readers of JSON accept.
+#: Larger integers are refused: they exceed the range of a float64, and many readers of JSON accept no other numbers.
 MAX_INT_BITS = 1023
 #: jsonb keeps numbers as `numeric`, which has at most this many decimal places; a number that JSON parsers round to 0
 #: may have more.

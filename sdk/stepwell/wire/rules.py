@@ -24,7 +24,7 @@ from stepwell.wire.limits import (
 #: file names.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
-# After an even number of backslashes, which escape each other, this is an escape; after an odd number, it is text.
+# `\u0000` is an escape after an even number of backslashes, which escape each other; after an odd number, it is text.
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 # The first expression is a quick check (it may match text in a string); the others confirm it.
@@ -54,7 +54,12 @@ def holds_nul(raw: bytes) -> bool:
 
 
 def is_too_deep(raw: bytes, value: Any) -> bool:
-    """Returns whether JSON, as bytes and parsed, is nested too deeply for readers: `MAX_DEPTH` plus `LEVELS_AROUND`."""
+    """Returns whether JSON is nested more deeply than readers can parse: `MAX_DEPTH` plus `LEVELS_AROUND` levels.
+
+    Args:
+        raw: the JSON.
+        value: the same, parsed.
+    """
     if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
         return False
     return isinstance(value, dict | list) and _depth_is_above(value, MAX_DEPTH + LEVELS_AROUND)

@@ -153,11 +153,13 @@ function points(ctx: Pen, frame: Frame, line: Line): void {
       put(x0[i]!, b.first[i]!);
       continue;
     }
-    const rising = b.first[i]! <= b.last[i]!;
-    put(x0[i]!, b.first[i]!);
-    put(xm[i]!, rising ? b.min[i]! : b.max[i]!);
-    put(xm[i]!, rising ? b.max[i]! : b.min[i]!);
-    put(x1[i]!, b.last[i]!);
+    const [first, last] = [b.first[i]!, b.last[i]!];
+    put(x0[i]!, first);
+    for (const extreme of first <= last ? [b.min[i]!, b.max[i]!] : [b.max[i]!, b.min[i]!]) {
+      // An end that is an extreme is drawn already: a second one in the middle would make a slope a step.
+      if (extreme !== first && extreme !== last) put(xm[i]!, extreme);
+    }
+    put(x1[i]!, last);
   }
   stroke(ctx, frame, xs.subarray(0, n), ys.subarray(0, n));
 }

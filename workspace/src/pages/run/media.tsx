@@ -3,12 +3,14 @@
 
 import { signal, useSignal } from "@preact/signals";
 import type { ComponentType } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { type ApiError, get, type Json, told } from "../../data/api.ts";
 import * as format from "../../model/format.ts";
+import { histogramOf } from "../../model/histograms.ts";
 import { blobHref, type Item, itemsOf } from "../../model/media.ts";
 import { search } from "../../model/sections.ts";
 import { Failure } from "../../parts/marks.tsx";
+import { Histograms } from "../../parts/histograms.tsx";
 import { Icon } from "../../parts/icon.tsx";
 import { TableObject } from "../../parts/table.tsx";
 import { change, view } from "../../state.ts";
@@ -102,6 +104,15 @@ function Card({ address, about }: { address: string; about: Key }) {
   const at = Math.min(index.value ?? steps.length - 1, steps.length - 1);
   const here = values.value?.filter((item) => item.step === steps[at]) ?? [];
   const items = here.flatMap((item) => itemsOf(item.value));
+  const histograms = useMemo(
+    () =>
+      (values.value ?? []).flatMap(({ step, value }) => {
+        const histogram = histogramOf(value);
+        return histogram ? [{ step, histogram }] : [];
+      }),
+    [values.value],
+  );
+  const drawn = new Set(histograms.map(({ step }) => step)).has(steps[at]!);
   const slash = about.key.lastIndexOf("/") + 1;
   return (
     <section class="card media-card" data-key={about.key}>
@@ -126,7 +137,16 @@ function Card({ address, about }: { address: string; about: Key }) {
             ))}
         </div>
       )}
+      {histograms.length > 0 && (
+        <Histograms
+          name={about.key}
+          all={histograms}
+          step={steps[at]!}
+          choose={(step) => (index.value = steps.indexOf(step))}
+        />
+      )}
       {items.length === 0 &&
+        !drawn &&
         here.map((item, i) => (
           <pre key={i} class="pad pre">
             {typeof item.value === "string" ? item.value : JSON.stringify(item.value, null, 1)?.slice(0, 4000)}
