@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits on what one worker process accepts at a time. A full server tells its clients: see `write/admission.py`.
+    """Limits on what one worker process accepts. A full server tells its clients: see `write/admission.py`.
 
     Attributes:
         memory_bytes: bytes of frames held between the socket and COMMIT, over all connections.
@@ -41,7 +41,7 @@ class Limits:
         object_bytes: the largest JSON value.
         blob_bytes: the largest file.
         blob_part_bytes: larger files are received in parts of this size; each upload holds one in memory.
-        blob_memory_bytes: the most bytes of parts held at a time, over all uploads.
+        blob_memory_bytes: the most bytes of parts held at the same time, over all uploads.
     """
 
     memory_bytes: int = 256 * MIB
@@ -119,7 +119,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class SealSettings:
-    """Settings of sealing: when hot history becomes chunks, and how much at a time.
+    """Settings of sealing: when hot history becomes chunks, and how much of it in one pass.
 
     Attributes:
         every_s: how often to look for work.
@@ -184,9 +184,10 @@ class Reads:
         connections: connections to Postgres for reads only; further reads wait.
         wait_s: the longest wait for a connection; then 503.
         statement_s: the longest that one statement may take.
-        costly, costly_s: how many lists with $regex filters are read at a time, and the longest that one may take.
-        page_points: about how many points are read, held and sent at a time.
-        page_bytes: the most bytes of one page; if a page would hold more, fewer steps are read at a time.
+        costly, costly_s: how many lists with $regex filters are read at the same time, and the longest that a statement
+            for one may take.
+        page_points: about how many points a page has; a page is read, held and sent as a whole.
+        page_bytes: the most bytes of one page; a page that would hold more gets fewer steps.
         answer_bytes: the most bytes of values (objects, configs, notes) in one page of an answer in JSON. A page that
             would hold more ends earlier and says where to continue; a single larger value is replaced by a text.
         memory_bytes: the most bytes that all answers hold, from reading until they are sent; further reads wait.
@@ -239,7 +240,7 @@ class Sql:
         query_bytes: the largest request body.
         rows, answer_bytes: the most rows and bytes of one answer; a longer answer is cut off, and its client can tell.
         row_bytes: the largest row; a query with a larger one is refused before the row is read.
-        batch_bytes: about how many bytes of rows are read, held and sent at a time; a larger row is held alone.
+        batch_bytes: about how many bytes of rows are read, held and sent together; a larger row is held alone.
         look_s: how often a worker checks whether the client of a query is still there.
     """
 
@@ -269,8 +270,8 @@ class Config:
         reuse_port: whether several workers share the port.
         limits, timeouts, seal, reads, sql: see the classes of these settings.
         require_keys: whether requests need an API key; False: every caller is the local user, who may do everything.
-        blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
-        data_dir: where Postgres has its data, if that is a disk of this server; None: it runs elsewhere.
+        blobs: where files are stored: a folder, or s3://bucket/prefix; None: this server accepts no files.
+        data_dir: where Postgres has its data, if that is a disk of this server; None: Postgres runs elsewhere.
     """
 
     dsn: str = field(repr=False)  # may hold a password

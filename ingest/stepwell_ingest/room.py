@@ -50,7 +50,7 @@ class Room:
         """Holds `size` bytes.
 
         Raises:
-            OverloadedError: they do not fit now.
+            OverloadedError: the bytes do not fit now.
         """
         if self._waiting or not self._fits(size):
             raise OverloadedError(

@@ -127,7 +127,7 @@ def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = 
     """`Run.log` of the current run.
 
     Raises:
-        Error: there is none.
+        Error: there is no current run.
     """
     PROCESS.require("wandb.log()").log(data, step, commit)
 
@@ -159,7 +159,7 @@ def alert(
     """`Run.alert` of the current run.
 
     Raises:
-        Error: there is none.
+        Error: there is no current run.
     """
     PROCESS.require("wandb.alert()").alert(title, text, level, wait_duration)
 
@@ -172,7 +172,7 @@ def save(
     """`Run.save` of the current run.
 
     Raises:
-        Error: there is none.
+        Error: there is no current run.
     """
     return PROCESS.require("wandb.save()").save(glob_str, base_path, policy)
 
@@ -206,7 +206,7 @@ def watch(
     """`Run.watch` of the current run.
 
     Raises:
-        Error: there is none.
+        Error: there is no current run.
     """
     PROCESS.require("wandb.watch()").watch(models, criterion, log, log_freq, idx, log_graph)
 
@@ -215,7 +215,7 @@ def unwatch(models: Any = None) -> None:
     """`Run.unwatch` of the current run.
 
     Raises:
-        Error: there is none.
+        Error: there is no current run.
     """
     PROCESS.require("wandb.unwatch()").unwatch(models)
 
@@ -224,7 +224,7 @@ def flush(timeout_s: float | None = None, *, durable: bool = True) -> Flush:
     """`Run.flush` of the current run.
 
     Raises:
-        Error: there is none.
+        Error: there is no current run.
     """
     return PROCESS.require("wandb.flush()").flush(timeout_s, durable=durable)
 
@@ -243,7 +243,7 @@ def mark_preempting() -> None:
     """`Run.mark_preempting` of the current run.
 
     Raises:
-        Error: there is none.
+        Error: there is no current run.
     """
     PROCESS.require("wandb.mark_preempting()").mark_preempting()
 

@@ -42,6 +42,24 @@ def write(page: Page, query: str) -> None:
     page.keyboard.type(query)
 
 
+def test_queries_that_were_run_come_back_from_the_history(page: Page) -> None:
+    page.goto(PATH)
+    expect(page.get_by_role("button", name="History")).to_be_disabled()
+    for query in ("SELECT 41 + 1 AS answer", "SELECT 'two' AS other"):
+        write(page, query)
+        run(page)
+        expect(page.get_by_text("1 row in")).to_be_visible()
+        page.reload()
+    page.get_by_role("button", name="History").click()
+    listed = page.get_by_role("dialog", name="Queries that were run").get_by_role("button")
+    expect(listed).to_have_count(2)
+    expect(listed.first).to_contain_text("SELECT 'two' AS other")
+    screenshot(page, "history")
+    listed.last.click()
+    expect(page.get_by_role("textbox", name="Query")).to_contain_text("SELECT 41 + 1 AS answer")
+    expect(page.get_by_text("No query has run yet")).to_be_visible()  # it waits for the reader
+
+
 def test_example_query_runs(page: Page) -> None:
     page.goto(PATH)
     run(page)

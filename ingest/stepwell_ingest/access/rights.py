@@ -118,7 +118,7 @@ ANONYMOUS = Principal("anonymous")
 class Authorize(Protocol):
     """Decides whether `principal` has `right` in a project.
 
-    `entity` and `project` are None where the request names no project. The principal then needs the right in some
+    `entity` and `project` are None if the request names no project. The principal then needs the right in some
     project, and for `Right.QUERY` and `Right.ADMIN` on the whole server.
     """
 

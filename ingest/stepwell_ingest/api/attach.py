@@ -40,7 +40,7 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
 
     Raises:
         UsageError: the message has another type or another protocol version.
-        DataError: it is not JSON, or a field is missing or invalid; the error names the field.
+        DataError: the message is not JSON, or a field is missing or invalid; the error names the field.
     """
     try:
         message = orjson.loads(raw)

@@ -1,4 +1,4 @@
-"""HEAD, PUT and GET of /v1/blobs/{sha256}: files beside the frames, for the SDK, for browsers and for curl.
+"""HEAD, PUT and GET of /v1/blobs/{sha256}: files, apart from the frames, for the SDK, for browsers and for curl.
 
 HEAD says whether a blob is stored, and if not, in `Upload-Offset`, how many of its bytes have arrived. PUT sends a
 whole blob, or with `Content-Range: bytes a-b/total` a part of one, or with `bytes */total` asks to complete it; 201

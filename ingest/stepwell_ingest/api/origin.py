@@ -80,7 +80,7 @@ class Origins:
             if not ours:
                 raise _other_site(f"Origin: {origin[:200]}")
         elif site not in ("none", "same-origin"):
-            # Following a link opens one of our pages, which the other site cannot read.
+            # Following a link opens a page of this server, which the other site cannot read.
             follows = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
             if not (follows and method in _READING):
                 raise _other_site(f"Sec-Fetch-Site: {site[:40]}")

@@ -2,7 +2,7 @@
 
 Answers GET of a page's address or of a built file with bytes from memory. Names of built files contain a hash of their
 content, so browsers cache them forever; the document, which names them, is requested each time. A strict content
-security policy is sent with each: only our scripts run, and nothing is fetched from other origins.
+security policy is sent with each: only the built scripts run, and nothing is fetched from other origins.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Answers of `POST /v1/sql` as JSON and CSV, written to the client while the rows are read.
 
 Each class sends batches of rows and keeps the limit of bytes. Promises that a client never takes an incomplete answer
-for a complete one: JSON says at its end what is missing, and an incomplete answer in another format (Arrow and Parquet:
-`sql_arrow.py`) ends without its last chunk.
+for a complete one: JSON says at its end whether it is complete, and an incomplete answer in another format (Arrow and
+Parquet: `sql_arrow.py`) ends without its last chunk.
 """
 
 from __future__ import annotations

@@ -1,2 +1,2 @@
-"""Files of runs: received beside the frames, named by the SHA-256 of their content, kept in a folder or an S3
+"""Files of runs: received apart from the frames, named by the SHA-256 of their content, kept in a folder or an S3
 bucket."""

@@ -1,10 +1,10 @@
 """Removes blobs that no run names any more: row marked, file moved aside, row removed, file removed.
 
 The last station of a blob, after the sweep of deleted runs. Takes rows of `blob` that no row of `blob_use` names, if no
-client was told within the grace period that the blob is stored. Promises: while a row is marked, no client is told so
-about the blob, and an upload of it is told to retry; wherever a collector is killed, a later pass continues; any number
-of servers may collect at the same time, since only one of them marks a row. Only files with a row are removed, so other
-files in the folder or bucket stay.
+client was told within the grace period that the blob is stored. Promises: while a row is marked, no client is told that
+its blob is stored, and an upload of the blob is told to retry; wherever a collector is killed, a later pass continues;
+any number of servers may collect at the same time, since only one of them marks a row. Only files with a row are
+removed, so other files in the folder or bucket stay.
 
 A collector may be suspended for longer than its lease and then continue. By then the blob may have been uploaded again.
 So a file is first moved to a name that belongs to this removal, and then the row decides: if it still has the mark of
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _EVERY_S = 3600.0
 #: The longest delay after a sweep of deleted runs.
 _LOOK_EVERY_S = 60.0
-#: The rows of one look, and the most files removed in one lease.
+#: The most rows that one query examines, and so the most files that are removed in one lease.
 _ROWS = 500
 #: The folder of files between the two steps of their removal.
 _ASIDE = "removing"

@@ -2,7 +2,7 @@
 
 `stepwell.commands.sql` has the options and chooses this way when a DSN or a data directory is known. Promises to change
 nothing: each statement runs in a read-only transaction of its own, with a statement timeout, as the role
-`stepwell_reader`, which can only read (where this role is missing, as the DSN's role, with a warning if that may
+`stepwell_reader`, which can only read (if this role is missing, as the DSN's role, with a warning if that may
 write); the protocol used accepts a single statement, and one that returns no rows is not run. The schema `stepwell` is
 on the search path, so the views are just `history`, `history_objects`, `runs`, `summary` and so on.
 """

@@ -81,7 +81,7 @@ def version(bin_dir: Path, account: Account | None = None) -> str:
     """The version of the programs, such as `18.6` or `15.18`, as `account` sees them.
 
     Raises:
-        PermissionError: this user may not reach the directory.
+        PermissionError: the user may not run the program, or not enter its directory.
         SettingError: there is no working Postgres.
     """
     command = [str(bin_dir / "postgres"), "--version"]

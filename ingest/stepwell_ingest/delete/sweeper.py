@@ -1,4 +1,4 @@
-"""Removes the rows of deleted runs from the tables of history: whole months where no run is left, else row by row.
+"""Removes the rows of deleted runs from the tables of history: whole months if they have no other run, else row by row.
 
 Runs after `remover`, from the command and hourly from a worker. Takes the runs in `deleted_run` and frees their space.
 Promises: each transaction is bounded, and no COPY waits for it; wherever a sweep is killed, the next one continues,

@@ -1,4 +1,4 @@
-"""The rows of a run, page by page: chooses how much to read at a time, and where the next page begins.
+"""The rows of a run, page by page: chooses how many steps a page covers, and where the next page begins.
 
 Receives a run and a range of steps; yields pages in the order of steps, each from one state of the database. No
 connection is held between pages, so a slow client costs only the memory of its page; when rows are hidden in between,

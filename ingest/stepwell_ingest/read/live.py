@@ -101,7 +101,7 @@ class Live:
         if self.listeners >= limits.listeners:
             raise OverloadedError("live view limit reached", retry_after_s=5.0, detail=f"{limits.listeners} live views")
         listener = _Listener()
-        listener.moved.set()  # the first look is unconditional
+        listener.moved.set()  # the first read does not wait for a change
         self._listeners.setdefault(run.run_id, set()).add(listener)
         if self._poller is None or self._poller.done():
             self._poller = self._start("live views", self._poll())

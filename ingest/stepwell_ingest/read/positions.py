@@ -254,7 +254,7 @@ def unread(seen: LivePosition, epochs: Iterable[ShownEpoch]) -> list[tuple[Shown
 
 
 def intervals(found: Iterable[Move]) -> list[tuple[int, int]]:
-    """The ranges of steps (end exclusive) that hold new points, joined where they touch."""
+    """The ranges of steps (end exclusive) that hold new points; ranges that touch are joined."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted((first, last + 1) for move in found for first, last in move.ranges):
         if joined and start <= joined[-1][1]:

@@ -42,7 +42,7 @@ class QueryError(UsageError):
         self.position = position
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields of other errors, with `sqlstate` and `position` where they are known."""
+        """The fields of other errors, with `sqlstate` and `position` if they are known."""
         known = {"sqlstate": self.sqlstate, "position": self.position}
         return super().as_dict() | {name: value for name, value in known.items() if value is not None}
 

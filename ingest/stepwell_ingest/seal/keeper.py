@@ -62,7 +62,7 @@ class Keeper:
         self._merged_at = time.monotonic()
         self._to_merge: list[tuple[EpochKey, int]] = []
         self._resting: dict[EpochKey, float] = {}  # the end of each epoch's rest
-        self._behind = False  # whether the last look has left something that is worth a pass
+        self._behind = False  # whether the last round has left something that is worth a pass
 
     async def run(self) -> None:
         """Seals until cancelled."""

@@ -1,4 +1,4 @@
-"""Merges short chunks into longer ones: those of slow metrics, and of runs that log little at a time.
+"""Merges short chunks into longer ones: those of rarely logged metrics, and of runs that log little.
 
 Runs beside the sealer. Takes an epoch with short tracks of many passes; writes fewer, longer tracks of the next level,
 in one transaction. Promises: readers see each point exactly once at every moment (a snapshot shows either the deleted

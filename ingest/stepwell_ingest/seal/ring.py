@@ -52,7 +52,7 @@ class Ring:
                 await connection.execute(f"SET LOCAL lock_timeout = {self._settings.lock_ms}")
                 return await connection.fetchval(self._sql[name], *arguments)
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
-            log.debug("the hot ring is in use: %s", error)  # tried again at the next look
+            log.debug("the hot ring is in use: %s", error)  # tried again in the next round
             return None
 
     async def _allowed(self) -> bool:

@@ -62,8 +62,8 @@ def regroup(stretches: Sequence[Stretch], begins: Collection[tuple[int, int]] = 
 
     Args:
         stretches: stretches of one epoch; a metric may be in several of them, at different steps.
-        begins: (index of a stretch, metric id) pairs at which a new range of the metric begins. Values before and after
-            it are not joined.
+        begins: pairs of the index of a stretch and a metric id: there, a new range of the metric begins, which is not
+            joined with the values before it.
     """
     all_ids = np.concatenate([stretch.metric_ids for stretch in stretches]) if stretches else np.empty(0, np.int32)
     if len(np.unique(all_ids)) == len(all_ids):

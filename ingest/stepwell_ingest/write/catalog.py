@@ -1,4 +1,4 @@
-"""Turns a session into the cursor of its (run, writer, epoch): attaches it, and caches its position.
+"""Turns a session into the cursor of its epoch: attaches the session, and caches its position.
 
 Stands before the intake. The cache holds Postgres' answers; the copier's compare-and-set on the ledger row makes a
 stale entry harmless, and `forget` drops it. The cache is bounded: the least recently used cursor without frames in
@@ -60,7 +60,7 @@ class Catalog:
         self._leaves = Grouping(self._leave_all)
 
     async def attach(self, request: AttachRequest) -> Attachment:
-        """Gives the session a (run, writer, epoch), and creates the run and the writer where they are new.
+        """Gives the session a run, a writer and an epoch; creates the run and the writer if they are new.
 
         Raises:
             FencedError: a newer session took the writer over.

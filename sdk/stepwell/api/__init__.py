@@ -77,7 +77,7 @@ class Api:
 
     @property
     def viewer(self) -> User:
-        """The user. There are no accounts yet, so it is the user of this process."""
+        """The user of this process: there are no accounts yet."""
         return User(self.entity)
 
     def flush(self) -> None:
@@ -160,7 +160,8 @@ class Api:
             are text in ISO 8601, and JSON is parsed. `pandas.DataFrame(api.sql(…))` makes a table of it.
 
         Raises:
-            UsageError: Postgres refuses the query; it has more rows than the server sends; two columns share a name.
+            UsageError: Postgres refuses the query, the query has more rows than the server sends, or two columns share
+                a name.
             UnavailableError: the server cannot be reached.
         """
         return ask(self._client, query, timeout_s)

@@ -22,8 +22,9 @@ from stepwell.wire import Float64Array, Int64Array
 
 log = logging.getLogger("stepwell")
 
-#: How often a read that breaks off is repeated without any new row in between, and the pause before each try.
+#: How often a read that breaks off is repeated without any new row in between.
 _TRIES = 3
+#: The pause before each try.
 _PAUSE_S = 0.5
 
 
@@ -95,7 +96,7 @@ def scan_rows(client: Client, path: Sequence[str], shape: Shape, query: dict[str
 
 
 def joined(parts: list[npt.NDArray[Any]]) -> Any:
-    """Concatenates an empty array and others; without a copy where there is only one."""
+    """Concatenates an empty array and others; without a copy if there is only one other."""
     return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
 
@@ -107,5 +108,5 @@ def _warn_of_unknown(path: Sequence[str], unknown: dict[str, list[str]]) -> None
 
 
 def _may_continue(error: Error, query: Query) -> bool:
-    """Returns whether a failed read may be repeated: not a sampled one that has begun, which is a single answer."""
+    """Returns whether a failed read may be continued. A sampled read that has begun may not, since it is one answer."""
     return error.retryable and not (query.get("samples") and query.get("min_step"))

@@ -34,7 +34,7 @@ class Run(RunAttributes):
         pandas: bool = True,
         stream: Literal["default", "system", "events"] = "default",
     ) -> Any:
-        """About `samples` of the logged rows, for an overview; all of them where there are no more.
+        """About `samples` of the logged rows, for an overview; all rows if there are no more.
 
         In every bucket of steps, the rows with the first, last, smallest and largest value of each key are kept, and
         any NaN or Inf (without keys: for up to 100 metrics). The number of rows left out is logged, and in
@@ -45,7 +45,7 @@ class Run(RunAttributes):
             samples: the number of rows to aim at; many keys may need more.
             keys: the keys that rows must have; None: whole rows.
             x_axis: another key that rows must have; rows are ordered by it.
-            pandas: whether to return a DataFrame where pandas is installed; else a list of dicts.
+            pandas: whether to return a DataFrame if pandas is installed; otherwise, the result is a list of dicts.
             stream: "system" (or "events"): the system metrics of all writers in the order of time, with times and
                 without steps: about `samples` rows at even distances, and each writer's last one.
 

@@ -17,7 +17,7 @@ log = logging.getLogger("stepwell")
 
 
 class Runs(Sequence[Run]):
-    """Runs in order. The length is that of the whole list; runs are loaded `per_page` at a time.
+    """Runs in order. The length is that of the whole list; runs are loaded in pages of `per_page`.
 
     A run that starts during the iteration may be missing; none occurs twice.
     """

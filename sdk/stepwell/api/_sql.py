@@ -1,7 +1,7 @@
 """Rows of a query that the server runs: what `Api.sql` returns.
 
-Receives the JSON of `POST /v1/sql`. Returns a dict for each row, with numbers as Python has them: JSON cannot say NaN,
-and integers beyond 2^53 travel as strings.
+Receives the JSON of `POST /v1/sql`. Returns a dict for each row, with the numbers of Python: JSON cannot express NaN,
+and integers beyond 2^53 are sent as strings.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ def require(module: str, packages: str) -> Any:
     """Imports an optional module.
 
     Raises:
-        UsageError: it is not installed; the hint says how to install it.
+        UsageError: the module is not installed; the hint says how to install it.
     """
     try:
         return importlib.import_module(module)

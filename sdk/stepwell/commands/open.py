@@ -1,7 +1,7 @@
 """`stepwell open`: opens the page of a run, a project or the whole server in a browser.
 
 Asks the server for the run or project, so that a mistyped name gets an answer here and not an empty page; prints the
-URL, and starts a browser where this machine has one that can show it.
+URL, and starts a browser if this machine has one that can show the page.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from stepwell.terminal.command import Command
 from stepwell.terminal.display import Progress, number, reason, size
 from stepwell.wire import PROTOCOL_VERSION
 
-# Other hosts take over a lock that was not refreshed for ten minutes.
+#: How often the lock of a spool is refreshed: other hosts take over a lock that was not refreshed for ten minutes.
 _REFRESH_S = 60.0
 _TICK_S = 0.02
 #: How long to wait until the server says how much of a spool it has stored; without an answer, the spool is delivered.
@@ -72,7 +72,7 @@ class Delivery:
         self._exit_code = state.exit_code if state else None
         self._info = state.info if state else dict(spool.identity.info)
         self._first, self._goal = spool.first_seq, spool.next_seq
-        self.known = False  # whether the server had all of it before
+        self.known = False  # whether the server had all frames before
         self.rejected: list[RejectionError] = []
         self.stream = Stream(
             settings.endpoint, spool, self._attach_message, settings.limits, settings.timeouts, self._on_rejection
@@ -246,10 +246,10 @@ def _deliver_files(
     progress: Progress,
     project: str | None = None,
 ) -> None:
-    """Delivers the files beside a spool, if there are any.
+    """Delivers the files in the directory of a spool, if there are any.
 
     Args:
-        project: that of the spool, which is in the total already; None: there are only files.
+        project: the project of the spool, whose frames are in the total already; None: there are only files.
     """
     try:
         outcome = deliver_files(path, settings, patience_s, lambda text: progress.show(f"{name}: {text}"), project)

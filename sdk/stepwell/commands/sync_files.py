@@ -18,7 +18,7 @@ from stepwell.spool.lock import SpoolLock
 from stepwell.spool.segment import storage_error
 from stepwell.terminal.display import number, size
 
-# Other hosts take over a lock that was not refreshed for ten minutes.
+#: How often the lock of a session is refreshed: other hosts take over a lock that was not refreshed for ten minutes.
 _REFRESH_S = 60.0
 _TICK_S = 0.05
 

@@ -19,7 +19,7 @@ class BeforeInit:
     """Takes the place of `config` and `summary` until there is a run.
 
     Args:
-        name: its name in errors.
+        name: "config" or "summary", for errors.
     """
 
     _name: str

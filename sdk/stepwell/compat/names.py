@@ -92,7 +92,7 @@ MODULE = {
     "weave": "log a trace as nested dicts or as wandb.Html",
     "workflows": NO_ARTIFACTS,
 }
-#: Below `wandb`: the older place of an integration.
+#: The older names of integrations, directly below `wandb`.
 MODULE |= {
     name: MODULE[f"integration.{name}"]
     for name in ("catboost", "fastai", "gym", "huggingface", "langchain", "tensorflow", "yolov8")

@@ -47,8 +47,8 @@ class OlderNames(AbsentOfRun):
         """HTML with a link to the run's page; a line of text when the run is not online.
 
         Args:
-            height, hidden: accepted for older scripts. W&B shows its page in a frame; ours cannot be framed, so that no
-                other site can lay itself over it.
+            height, hidden: accepted for older scripts. W&B shows its page in a frame; Stepwell's pages cannot be
+                framed, so that no other site can lay itself over them.
         """
         if self.url is None:
             return "<p>This run is not online, so it has no page.</p>"

@@ -28,7 +28,7 @@ def get_module(name: str, required: str | bool | None = None, lazy: bool = True)
         lazy: accepted, and ignored.
 
     Raises:
-        ImportError: it is required and not installed.
+        ImportError: the module is required and not installed.
     """
     try:
         return importlib.import_module(name)

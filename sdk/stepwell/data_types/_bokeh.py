@@ -20,7 +20,7 @@ class Bokeh(Media):
         data_or_path: a Bokeh model, or the path of a document that Bokeh wrote as JSON.
 
     Raises:
-        DataError: it is neither.
+        DataError: `data_or_path` is neither a model nor the path of such a document.
     """
 
     folder = "bokeh"
@@ -44,7 +44,7 @@ class Bokeh(Media):
 
 
 def _document(model: Any) -> str:
-    """The JSON of the model's document, or of a temporary one where it has none."""
+    """The JSON of the model's document, or of a temporary one if the model has none."""
     encoder = library("bokeh.core.json_encoder", "a Bokeh figure", "bokeh")
     alone = model.document is None
     document = library("bokeh.document", "a Bokeh figure", "bokeh").Document() if alone else model.document

@@ -108,7 +108,7 @@ def overlays(kind: type[Boxes] | type[Mask], values: Any, classes: Labels) -> di
     """Checks boxes or masks; returns them by name.
 
     Raises:
-        DataError: they are malformed.
+        DataError: `values` is malformed.
     """
     if values is None:
         return {}

@@ -14,7 +14,7 @@ def library(module: str, purpose: str, install: str = "'stepwell[media]'") -> An
     """Imports a module for `purpose`.
 
     Raises:
-        DataError: it is not installed; the hint says how to install it.
+        DataError: the module is not installed, or does not load; the hint says how to install it.
     """
     try:
         return importlib.import_module(module)

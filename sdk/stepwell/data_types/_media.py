@@ -33,7 +33,7 @@ class Media:
 
     @property
     def held_bytes(self) -> int:
-        """The approximate memory that it holds until it is encoded; it counts for the limit of the media queue."""
+        """The approximate memory that the object holds until it is encoded, for the limit of the media queue."""
         return held_bytes(self)
 
     def prepare(self) -> Media:
@@ -46,7 +46,7 @@ class Media:
 
     def encode(self, key: str, step: int | str, sink: FileSink) -> Encoded:
         """Encodes the object, and passes the files to `sink`. Called in the order of `prepare()`, in the thread of the
-        media queue, or in the caller's where no thread can be started.
+        media queue, or in the caller's thread if no thread can be started.
 
         Args:
             key: the key under which it was logged; inside dicts, the innermost one.
@@ -75,7 +75,7 @@ class Media:
 
     @classmethod
     def batch_json(cls, items: Sequence[Any], encoded: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-        """The single object for a list of this class, without `count` and `files`; None where lists stay lists."""
+        """The single object for a list of this class, without `count` and `files`; None if such lists stay lists."""
         return None
 
     @classmethod
@@ -106,7 +106,7 @@ def checked_caption(caption: object) -> str | None:
     """A caption as text. Numbers are accepted, too, because scripts pass the label of a class.
 
     Raises:
-        DataError: it is a list, tuple or dict.
+        DataError: `caption` is a list, tuple or dict.
     """
     if caption is None or isinstance(caption, str):
         return caption if caption is None else storable(caption)

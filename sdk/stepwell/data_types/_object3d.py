@@ -54,7 +54,8 @@ class Object3D(Media):
         """An object from a path or a file object; see `Object3D`.
 
         Raises:
-            DataError: it is neither, there is no such file, or it has another format.
+            DataError: `data_or_path` is neither a path nor a file object, there is no such file, or the file has
+                another format.
         """
         if not isinstance(data_or_path, str | os.PathLike) and not hasattr(data_or_path, "read"):
             raise DataError("from_file takes a path or a file object", detail=type(data_or_path).__name__)

@@ -24,7 +24,7 @@ class Plotly(Media):
         figure: a plotly figure, or a matplotlib figure, which plotly converts.
 
     Raises:
-        DataError: it is neither, or plotly cannot convert it.
+        DataError: `figure` is neither a plotly nor a matplotlib figure, or plotly cannot convert it.
     """
 
     folder = "plotly"
@@ -39,7 +39,7 @@ class Plotly(Media):
 
     @classmethod
     def of_figure(cls, figure: Any) -> Media:
-        """Converts a matplotlib figure to plotly; where plotly cannot, to a picture, with a warning."""
+        """Converts a matplotlib figure to plotly or, if plotly cannot convert it, to a picture, with a warning."""
         try:
             return cls(figure)
         except DataError as error:

@@ -15,7 +15,7 @@ from stepwell.data_types._media import Media
 from stepwell.wire import MAX_DEPTH
 
 _PLAIN = frozenset({float, int, str, bool, type(None), bytes})
-#: Classes of other libraries that are media: module, class name, and our class for it.
+#: Classes of other libraries that are media: module, class name, and the class of Stepwell that stands for it.
 _FOREIGN = (
     ("PIL.Image", "Image", "Image"),
     ("pandas", "DataFrame", "Table"),

@@ -14,8 +14,8 @@ from typing import Any
 
 #: The last bytes of complete files.
 _ENDS = {"jpeg": b"\xff\xd9", "gif": b";"}
-#: Filtered pixels mostly repeat their neighbours, so a search for only such repetitions takes half of the time: 3.4
-#: instead of 6.8 ms for a photograph of 224×224, of the same size. Files of plots grow by some 14 %.
+#: Modes whose filtered pixels mostly repeat their neighbours, so a search for only such repetitions takes half of the
+#: time: 3.4 instead of 6.8 ms for a photograph of 224×224, of the same size. Files of plots grow by some 14 %.
 _PHOTO_MODES = {"L", "LA", "RGB", "RGBA"}
 
 
@@ -28,7 +28,7 @@ def saved(picture: Any, kind: str, **options: Any) -> bytes:
         options: options for Pillow's `save`.
 
     Raises:
-        OSError, ValueError: Pillow cannot write it in this format.
+        OSError, ValueError: Pillow cannot write the picture in this format.
     """
     kind = "jpeg" if kind == "jpg" else kind
     if kind == "png":

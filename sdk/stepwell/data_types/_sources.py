@@ -1,7 +1,7 @@
 """Files that users log: a path or a file object, copied when it is logged.
 
-Used by the media classes. Scripts may therefore overwrite `sample.wav` in each epoch. Small files are held in memory,
-larger ones in a temporary copy that is deleted together with its `Source`.
+Used by the media classes. As files are copied, scripts may overwrite `sample.wav` in each epoch. Small files are held
+in memory, larger ones in a temporary copy that is deleted together with its `Source`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Source:
 
     @classmethod
     def of_readable(cls, readable: Any) -> Source:
-        """Reads a file object, from its beginning where it can seek; takes the suffix from its name."""
+        """Reads a file object, from its beginning if it can seek; takes the suffix from its name."""
         name = getattr(readable, "name", "")
         readable = getattr(readable, "buffer", readable)  # open("shape.glb") without "rb" is read as bytes, too
         if hasattr(readable, "seek"):
@@ -86,7 +86,7 @@ def checked_format(name: str, allowed: Collection[str], kind: str) -> str:
     """The name of a format in lower case and without a leading dot.
 
     Raises:
-        DataError: it is not one of `allowed`.
+        DataError: the format is not one of `allowed`.
     """
     plain = name.lower().removeprefix(".")
     if plain not in allowed:

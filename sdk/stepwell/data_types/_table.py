@@ -58,7 +58,7 @@ class Table(Media):
     """
 
     folder = TableFile.folder
-    #: The larger one is the most rows of a table that are logged, unless it is INCREMENTAL.
+    #: The most rows of a table that are logged, unless it is INCREMENTAL; the larger of the two limits counts.
     MAX_ROWS = 200_000
     MAX_ARTIFACT_ROWS = 200_000
 
@@ -188,7 +188,7 @@ class Table(Media):
 
     @classmethod
     def of_frame(cls, frame: Any) -> Table:
-        """The table as which a pandas DataFrame is logged."""
+        """The table that is logged for a pandas DataFrame."""
         return cls(dataframe=frame, allow_mixed_types=True)
 
     def get_dataframe(self) -> Any:
@@ -196,7 +196,7 @@ class Table(Media):
         return library("pandas", "a DataFrame", "pandas").DataFrame.from_records(self.data, columns=self.columns)
 
     def iterrows(self) -> Iterator[tuple[int, list[Any]]]:
-        """Yields (index, cells) of each row."""
+        """Yields the index and the cells of each row."""
         yield from enumerate(self.data)
 
     def cast(self, name: Any, dtype: Any, optional: bool = False) -> None:

@@ -101,7 +101,7 @@ def kind_of_dtype(dtype: Any) -> str:
 
 
 def owned(cell: Any, table_of: Callable[[Any], Media]) -> Any:
-    """The cell, or a copy where the caller could change it; media of other libraries are converted to ours.
+    """The cell, or a copy if the caller could change it; media of other libraries are converted to Stepwell's.
 
     Args:
         cell: the user's value.

@@ -111,7 +111,7 @@ class Stream:
     @property
     def progress(self) -> int:
         """A number that grows with any progress: connections, frames sent and acknowledged, and frames of other
-        writers that the server stores ahead of ours."""
+        writers that the server stores before those of this one."""
         return self._source.first_seq + self.counts.frames_sent + self.counts.connections + self._server_moved
 
     async def acknowledged(self, next_seq: int) -> None:

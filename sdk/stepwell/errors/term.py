@@ -14,7 +14,7 @@ def termlog(string: str = "", newline: bool = True, repeat: bool = True, *_: Any
 
     Args:
         string: the text.
-        newline: whether the line ends after it.
+        newline: whether the line ends after the text.
         repeat: accepted, and ignored: every call writes.
     """
     sys.stderr.write(f"stepwell: {string}" + ("\n" if newline else ""))

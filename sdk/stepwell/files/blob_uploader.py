@@ -1,4 +1,4 @@
-"""Uploads a session's files beside its frames, at a reduced rate and with retries until the server has them.
+"""Uploads a session's files in parallel with its frames, at a reduced rate and with retries until the server has them.
 
 Sits between the blob spool and the server. Receives hashes of files on disk; uploads the files, which are removed from
 the disk when they are acknowledged. Uses two threads with a connection each, started by the first file: a run without

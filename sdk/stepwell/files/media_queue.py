@@ -33,7 +33,7 @@ _TICK_S = 0.05
 
 #: Adds a file to the spool.
 Keep = Callable[[bytes | os.PathLike[str] | os.PathLike[bytes]], Blob]
-#: Receives (key, step, time in microseconds since 1970, JSON) of an object whose files are safe on the disk.
+#: Receives an object whose files are safe on the disk: its key, its step, its time (µs since 1970) and its JSON.
 Deliver = Callable[[str, int, int, bytes], None]
 
 

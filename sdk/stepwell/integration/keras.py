@@ -31,7 +31,7 @@ class WandbMetricsLogger(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
         initial_global_step: the first value of `batch/batch_step`; after a resume, the number of batches so far.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
         UsageError: `log_freq` is invalid.
     """
 
@@ -75,7 +75,7 @@ class WandbModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[mis
     `run.summary["checkpoint"]` names the latest one.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
     """
 
     def __init__(self, filepath: Any, *arguments: Any, **more: Any) -> None:

@@ -26,7 +26,7 @@ def wandb_callback(log_params: bool = True, define_metric: bool = True) -> Calla
         define_metric: whether the summary shows the best value of each metric, instead of the last.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
     """
     current_run("wandb_callback()")
     first = True
@@ -57,7 +57,7 @@ def log_summary(model: Any, feature_importance: bool = True, save_model_checkpoi
         save_model_checkpoint: whether to keep the model with the run, as `model.txt`.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
         UsageError: `model` is not a Booster.
     """
     run = current_run("log_summary()")

@@ -35,7 +35,7 @@ class WandbCallback(BaseCallback):  # type: ignore[misc]  # Stable-Baselines3 ma
         log: the histograms to log: "gradients", "parameters" or "all".
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
         UsageError: `model_save_freq` is given without `model_save_path`.
     """
 

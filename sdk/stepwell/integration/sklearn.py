@@ -36,7 +36,7 @@ def plot_roc(
     """Logs `roc`: see `stepwell.plot.roc_curve`.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
     """
     chart = plot.roc_curve(y_true, y_probas, labels, options.get("classes_to_plot"))
     current_run("plot_roc()").log({"roc": chart})
@@ -48,7 +48,7 @@ def plot_precision_recall(
     """Logs `precision_recall`: see `stepwell.plot.pr_curve`.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
     """
     chart = plot.pr_curve(y_true, y_probas, labels, options.get("classes_to_plot"))
     current_run("plot_precision_recall()").log({"precision_recall": chart})
@@ -60,7 +60,7 @@ def plot_confusion_matrix(
     """Logs `confusion_matrix`: see `stepwell.plot.confusion_matrix`. Classes may have any names.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
     """
     names, numbers = np.unique(np.concatenate([np.asarray(y_true), np.asarray(y_pred)]), return_inverse=True)
     count = len(np.asarray(y_true))
@@ -77,7 +77,7 @@ def plot_class_proportions(
     """Logs `class_proportions`: the frequency of each class in both sets.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
     """
     table = Table(columns=["class", "dataset", "count"], allow_mixed_types=True)
     classes = np.unique(np.concatenate([np.asarray(y_train), np.asarray(y_test)]))
@@ -100,7 +100,7 @@ def plot_feature_importances(
 
     Raises:
         UsageError: the model has neither feature_importances_ nor coef_.
-        Error: there is no run.
+        Error: there is no current run.
     """
     found = getattr(model, "feature_importances_", None)
     if found is None:
@@ -121,7 +121,7 @@ def plot_summary_metrics(
     """Logs `summary_metrics`: scikit-learn's metrics of the model on the test set.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
     """
     from sklearn import base, metrics
 

@@ -21,7 +21,7 @@ def patch(
             event files are not kept.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
     """
     run = current_run("tensorboard.patch()")
     run._life.observers.sync_tensorboard(run.log)

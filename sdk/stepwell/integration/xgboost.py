@@ -31,7 +31,7 @@ class WandbCallback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  #
         define_metric: whether the summary shows the best value of metrics with a known direction, instead of the last.
 
     Raises:
-        Error: there is no run.
+        Error: there is no current run.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The names and labels of a run: name, notes, tags, group, job type; and its alerts.
 
-Off the data path: initial values travel with the attach message, later changes as notes.
+Off the data path: initial values are sent in the attach message, later changes as notes.
 """
 
 from __future__ import annotations

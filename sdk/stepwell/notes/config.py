@@ -1,6 +1,6 @@
 """`run.config`: the configuration of the run, as a dict and by attribute.
 
-Off the data path: the config travels with the attach message, later changes as notes, and both are stored in
+Off the data path: the config is sent in the attach message, later changes as notes, and both are stored in
 `runs.config`. As with W&B's client, changing the value of an existing key needs allow_val_change.
 """
 

@@ -1,6 +1,6 @@
 """`define_metric`: the x-axis of a metric, and how the summary aggregates it.
 
-Off the data path: a definition travels as a note, and the server computes summaries from it (views/050_summary.sql).
+Off the data path: a definition is sent as a note, and the server computes summaries from it (views/050_summary.sql).
 In this process, definitions decide which metrics the stage follows for `run.summary`, and which rows get the last value
 of their step metric before they are closed. The rules are those of W&B's client. Pure.
 """

@@ -1,6 +1,6 @@
 """`run.summary`: one value for each key, as the server will compute it, and values that the user set.
 
-Off the data path: reading asks the stage for the last rows; a value that is set travels as a note. As in W&B's client,
+Off the data path: reading asks the stage for the last rows; a value that is set is sent as a note. As in W&B's client,
 the value of a key is the last one, or the aggregates that `define_metric` asked for; a value that is set stays until
 the key is logged again, and from then on the summary has the last value, whatever the definition. Keys are dot paths:
 `summary["a"]["b"]` is `summary["a.b"]`.

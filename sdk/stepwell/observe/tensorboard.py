@@ -147,7 +147,7 @@ class TensorBoard(importlib.abc.MetaPathFinder):
 
 
 def _histogram(histo: Any) -> TensorHistogram | None:
-    """Converts TensorBoard's histogram to ours, without empty buckets at its ends. A bucket ends at its limit."""
+    """Converts a histogram of TensorBoard, without empty buckets at its ends. A bucket ends at its limit."""
     counts, limits = list(histo.bucket), list(histo.bucket_limit)
     filled = [number for number, count in enumerate(counts) if count]
     if not filled:

@@ -1,7 +1,7 @@
 """A chart: a table, and a Vega specification with the columns that it draws.
 
 Created by the functions of this package. `log({"k": chart})` stores the table under a key of its own, and the layout in
-the run's config, in the form that W&B's pages use as well as ours.
+the run's config, in the form that both Stepwell's and W&B's pages use.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def pr_curve(
         The chart; None, after a warning, when the first two arguments are missing or not arrays (as in W&B's client).
 
     Raises:
-        DataError: their lengths differ, or a probability is not finite.
+        DataError: the lengths of the first two arguments differ, or a probability is not finite.
     """
     problem = _checked(y_true, y_probas)
     if problem is None:
@@ -107,7 +107,7 @@ def false_and_true_positive_rates(truth: npt.NDArray[np.bool_], scores: Floats) 
     """The rates of `sklearn.metrics.roc_curve`: from (0, 0) to (1, 1), without points on a straight line between
     others.
 
-    NaN where a rate is undefined.
+    A rate that is undefined is NaN.
     """
     hits, misses = _counts(truth, scores)
     if len(hits) > 2:
@@ -131,7 +131,7 @@ def _counts(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Float
 def _one_against_rest(
     truth: npt.NDArray[Any], probabilities: Floats, labels: Sequence[Any] | None, to_plot: Collection[Any] | None
 ) -> list[tuple[Any, npt.NDArray[np.bool_], Floats]]:
-    """Returns (name, whether each sample has the class, its probability) for each class to draw."""
+    """For each class to draw: its name, whether each sample has it, and the probability that each sample has it."""
     classes = np.unique(truth).tolist()
     if probabilities.shape[1] < len(classes):
         raise DataError(

@@ -39,7 +39,7 @@ class CapturedSession(Session):
 
     Attributes:
         rows: rows by step, including the step itself.
-        notes: notes as (kind, step, value).
+        notes: the kind, the step and the value of each note.
         contents: contents of files by SHA-256.
     """
 

@@ -105,8 +105,7 @@ def init(
         save_code: whether to keep the program's main file with the run, as `code/<its name>`.
         sync_tensorboard, tensorboard: whether to log the output of TensorBoard's writers (of torch and tensorboardX),
             too: scalars, pictures, histograms and texts by their tags, with `global_step`.
-        force, anonymous, monitor_gym: arguments of W&B's client without effect; a warning says so where one would
-            matter.
+        force, anonymous, monitor_gym: arguments of W&B's client without effect; a warning says so for `monitor_gym`.
 
     Most arguments have an environment variable, such as STEPWELL_PROJECT (docs/configuration.md).
 

@@ -23,7 +23,7 @@ from stepwell.runs.run import Run
 
 log = logging.getLogger("stepwell")
 
-#: When SIGTERM has interrupted one of our own calls, it is sent again after this time.
+#: When SIGTERM has interrupted a call of `log` or `finish`, it is sent again after this time.
 _AGAIN_S = 0.005
 
 

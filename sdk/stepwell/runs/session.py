@@ -56,7 +56,7 @@ class Session:
         root: the directory of the spools.
         id: 16 random bytes, which the server maps to an epoch.
         stage, sender, spool: the stations; spool is None when it could not be created on the disk.
-        blobs: files and media, which are uploaded beside the frames.
+        blobs: files and media, which are uploaded in parallel with the frames.
         saved: files that the program has saved.
         tables: for a resumed run, the JSON of the last increment of each INCREMENTAL table, by key.
         started_at: Unix seconds.

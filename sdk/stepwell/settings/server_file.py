@@ -1,7 +1,7 @@
 """The data directory of a server on this machine, and the file with its address.
 
 `stepwell up` writes `<data>/server.json` when it is ready and removes it when it ends; `sql`, `status` and `demo` read
-it, so that options need not be repeated. Promises that only the owner can read it: a DSN may hold a password.
+the file, so that options need not be repeated. Promises that only its owner can read it: a DSN may hold a password.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def data_directory(argument: str | None = None) -> Path:
     """The data directory: `argument`, else STEPWELL_DATA, else this user's default.
 
     The default follows the XDG specification. Root's default is not in its home, since the account that runs Postgres
-    cannot enter there. A database of an older version is used where it is until `stepwell up` moves it.
+    cannot enter there. A database of an older version is used at its old place until `stepwell up` moves it.
     """
     given = argument or os.environ.get("STEPWELL_DATA")
     if given:

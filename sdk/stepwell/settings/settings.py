@@ -26,7 +26,7 @@ class Limits:
 
     Attributes:
         stage_bytes: rows in memory that are not yet in the spool.
-        frame_bytes: the target size of a frame, where steps allow.
+        frame_bytes: the target size of a frame; a frame of a single step may be larger.
         in_flight_bytes: frames sent and not yet acknowledged.
         message_bytes: the most bytes of frames that are read from the outbox at once (a larger frame is read alone).
         spool_bytes: the spool on disk.

@@ -1,6 +1,6 @@
 """Where a run starts: at step 0, after its last step, at an earlier step, or as the fork of another run.
 
-Off the data path: the arguments of `init` become a `Start`, which travels in the attach message; the server decides
+Off the data path: the arguments of `init` become a `Start`, which is sent in the attach message; the server decides
 (functions/140_attach.sql) and answers with the step to continue from. The terms are those of W&B's client.
 """
 

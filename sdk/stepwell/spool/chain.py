@@ -87,7 +87,7 @@ class SegmentChain:
         """Stores the frame with seq `next_seq`.
 
         Raises:
-            SpoolFullError, SpoolError: it was not stored; the call may be repeated.
+            SpoolFullError, SpoolError: the frame was not stored; the call may be repeated.
         """
         with self._lock:
             writer = self._writer_for(len(frame))

@@ -29,7 +29,7 @@ def make_directory(root: Path, identity: SpoolIdentity) -> Path:
     """Creates the directory of a session, readable by its owner only.
 
     Raises:
-        OSError: it cannot be created; FileExistsError when the session has one already.
+        OSError: the directory cannot be created; FileExistsError if the session has one already.
     """
     directory = root / file_name(identity.run) / f"{file_name(identity.writer)}-{identity.session.hex()[:8]}"
     for remaining in reversed(range(_TRIES)):

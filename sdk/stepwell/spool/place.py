@@ -62,7 +62,7 @@ def foreign_owner(directory: Path) -> str | None:
 
 
 def _problem(directory: Path) -> str | None:
-    """The reason why a directory, which is created where it is missing, cannot be used; None: it can."""
+    """The reason why a directory cannot be used; None: it can. Creates it if it is missing."""
     try:
         directory.mkdir(0o700, parents=True, exist_ok=True)
         owner = foreign_owner(directory)

@@ -132,7 +132,7 @@ class Spool:
         Raises:
             SpoolLockedError: another process owns it.
             SpoolFormatError: the directory is not a spool, or another version wrote it.
-            SpoolError: it cannot be read or repaired.
+            SpoolError: the spool cannot be read or repaired.
         """
         if not segment_files(directory):
             raise SpoolFormatError("this directory is not a spool", detail=f"{directory} holds no segments")
@@ -192,7 +192,7 @@ class Spool:
         """Stores exactly one frame, as `wire.encode` made it. When this returns, the kernel has it.
 
         Raises:
-            ValueError: it is not one frame, or its seq or session is not the next one of this spool.
+            ValueError: `frame` is not exactly one frame, has another seq than `next_seq`, or is of another session.
             SpoolFullError: `max_bytes` is reached or the disk is full. The frame was not stored, all others are
                 intact, and the same call works when there is room again.
             SpoolError: the disk failed (the same holds as for a full disk); or the spool is closed or was taken over,
@@ -218,7 +218,7 @@ class Spool:
     def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]:
         """The frames from `from_seq` on, in order: as many as fit both limits, but at least one if there is one.
 
-        Reads from memory where possible, else from disk; continuing where the last call ended costs O(bytes).
+        Reads from memory if possible, else from disk; continuing where the last call ended costs O(bytes).
 
         Args:
             from_seq: `first_seq` … `next_seq`.

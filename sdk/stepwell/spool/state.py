@@ -34,7 +34,7 @@ def save(directory: Path, info: Mapping[str, Any], exit_code: int | None) -> Non
     """Replaces the state.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     temporary = directory / f"{_NAME}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

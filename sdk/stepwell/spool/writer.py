@@ -72,7 +72,7 @@ class SegmentWriter:
         """Opens an existing segment for appending. All of it counts as unsynced.
 
         Raises:
-            OSError: it cannot be opened for writing.
+            OSError: the segment cannot be opened for writing.
         """
         return cls(segment, os.open(segment.path, _APPEND), segment.first)
 

@@ -1,4 +1,4 @@
-"""Turns a cut into frames: rows become dense matrices with one row for each metric, split where a frame is full.
+"""Turns a cut into frames: rows become dense matrices, metric by metric, which are split if a frame would be too large.
 
 Receives a `Cut` of the stage; returns encoded frames with consecutive seqs: data, then notes. Promises: every row,
 object and note of the cut is in exactly one frame; all steps of a data frame are greater than those of the one before

@@ -78,7 +78,7 @@ def describe(error: Error) -> str:
 
 
 class Progress:
-    """One line that is overwritten on a terminal; where stderr is a file, a new line every few seconds."""
+    """One line that is overwritten on a terminal; if stderr is a file, a new line every few seconds."""
 
     def __init__(self, file_interval_s: float = 10.0) -> None:
         self._terminal = sys.stderr.isatty()

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TextIO
 
-#: A SHA-256 in hexadecimal is never cut.
+#: The width at which long texts are cut: a SHA-256 in hexadecimal is never cut.
 _MAX_WIDTH = 64
 _NUMBERS = frozenset({"int2", "int4", "int8", "float4", "float8", "numeric", "oid"})
 _CONTROL = {code: " " for code in range(32)}

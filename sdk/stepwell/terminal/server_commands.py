@@ -20,7 +20,7 @@ def server_command(name: str) -> Command:
     """The server's command of that name.
 
     Raises:
-        SettingError: its package is not fully installed.
+        SettingError: the package of the command is not fully installed.
     """
     found = _found(name)
     if found is None:

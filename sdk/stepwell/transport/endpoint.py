@@ -26,7 +26,7 @@ _PORTS = {"http": 80, "https": 443}
 _URL_HINT = "use http://host:8770 or https://host/prefix; STEPWELL_URL sets it"
 
 
-#: URLs in a text, git's form with credentials among them; and passwords in a Postgres DSN of keywords.
+#: URLs in a text, including git's form with credentials.
 _URL_IN_TEXT = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+|(?<![^\s='\"])[^\s:/@='\"]+:[^\s/@]+@[^\s:/@]+:[^\s'\"]+"
 )
@@ -170,7 +170,7 @@ def has_password(url: str) -> bool:
     """Whether a URL, or a Postgres DSN in any of its forms, holds a password."""
     try:
         return urlsplit(url).password is not None or _PASSWORD.search(url) is not None
-    except ValueError:  # it is no URL, which whoever uses it reports
+    except ValueError:  # not a URL, which the code that uses it reports
         return False
 
 

@@ -25,8 +25,9 @@ from stepwell.wire import UNSTORABLE
 
 #: The exceptions of a lost connection.
 LOST = (http.client.HTTPException, OSError)
-#: The longest error, and the longest JSON reply in a process that logs. Parsed, a reply may take ten times the memory.
+#: The longest error.
 MAX_ERROR_BYTES = 1024 * 1024
+#: The longest JSON reply in a process that logs. Parsed, a reply may take ten times the memory.
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
 _KEPT = 4
@@ -60,7 +61,7 @@ def read_all(reply: http.client.HTTPResponse, max_bytes: int) -> bytes:
     """Reads the body of a reply.
 
     Raises:
-        UnavailableError: it is longer than `max_bytes`.
+        UnavailableError: the body is longer than `max_bytes`.
     """
     body = reply.read(max_bytes + 1)
     if len(body) > max_bytes:
@@ -102,7 +103,7 @@ class HttpClient:
 
         Raises:
             NotFoundError, UsageError: the server refuses the request.
-            UnavailableError, OverloadedError: it cannot be reached, or has no room.
+            UnavailableError, OverloadedError: the server cannot be reached, or has no room.
             CommError: the reply is not JSON, or the server refuses the API key.
         """
         with self.get(path, query or {}, "application/json") as reply:

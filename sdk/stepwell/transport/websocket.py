@@ -1,7 +1,7 @@
 """Opens WebSockets to an `Endpoint`, and sends an occasional POST, in an asyncio loop.
 
-The only module that uses aiohttp, whose import takes as long as that of numpy: what does not deliver over a WebSocket
-(offline runs, commands, readers of `Api`) does without. Errors of aiohttp leave here in plain words.
+The only module that uses aiohttp, whose import takes as long as that of numpy: code that does not deliver frames
+(offline runs, most commands, readers of `Api`) does not import it. Errors of aiohttp leave here in plain words.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Converts logged values: to a float for a point, JSON text for an object, a dict for nesting.
 
 The first step of `log()`. Values are converted in the caller's thread at once, so the caller may change its data
-afterwards, and the I/O thread never runs user code. The rules are those of W&B's client where they are lossless; where
-its client loses data (integers over 2^53, NaN in lists), the value is sent as JSON that preserves it.
+afterwards, and the I/O thread never runs user code. The rules are those of W&B's client, except for values of which
+that client loses data (integers over 2^53, NaN in lists): they are sent as JSON that preserves them.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class Inline(Protocol):
     plain values."""
 
     def __stepwell_json__(self) -> Any:
-        """The JSON form as plain values; raises DataError where there is none."""
+        """The JSON form as plain values; raises DataError if there is none."""
 
 
 def key_text(key: object) -> str:
     """The stored form of a key: see `storable`.
 
     Raises:
-        DataError: it is not a string, or is too long.
+        DataError: the key is not a string, or is too long.
     """
     if not isinstance(key, str):
         raise DataError(
@@ -223,7 +223,7 @@ def _histogram(array: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def counts_and_edges(numbers: np.ndarray[Any, Any], bins: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Counts `numbers`, finite float64, by bin; uses one bin where float64 has no room for `bins`."""
+    """Counts `numbers`, finite float64, by bin; uses one bin if float64 cannot divide their range into `bins`."""
     try:
         with np.errstate(all="ignore"):
             counts, edges = np.histogram(numbers, bins=bins)
@@ -304,7 +304,7 @@ def _without_graph(tensor: Any) -> Any:
     """A torch tensor detached from its graph and moved to the CPU, so that numpy accepts it.
 
     Raises:
-        RuntimeError: it has no data (the device "meta").
+        RuntimeError: the tensor has no data (the device "meta").
     """
     tensor = tensor.detach().cpu()
     if str(getattr(tensor, "layout", "torch.strided")) != "torch.strided":  # sparse, in any layout

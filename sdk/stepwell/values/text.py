@@ -30,7 +30,7 @@ def dump(value: Any) -> bytes:
         value: dicts, lists, texts, numbers, bools and None. Keys that are not texts become texts.
 
     Raises:
-        TypeError: it contains other values.
+        TypeError: `value` contains other values.
     """
     try:
         raw = orjson.dumps(value)

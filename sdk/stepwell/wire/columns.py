@@ -16,7 +16,7 @@ All integers are little-endian. Every buffer starts at a multiple of 8 bytes of 
               24         head        JSON, an object; zero padding to a multiple of 8
                          body        the buffers of the columns
 
-    head       "columns"   a list of {"name", "dtype", "length", "data"}, and where they apply "rows" and "texts":
+    head       "columns"   a list of {"name", "dtype", "length", "data"}, with "rows" and "texts" if they apply:
                  dtype     "<f8", "<i8" or "<i4": `length` numbers at `data`;
                            "json": `length` JSON texts. int64[length + 1] at `data`: where each begins and the last one
                            ends, from `texts` on

@@ -9,7 +9,9 @@ import * as format from "../model/format.ts";
 import { quoted, type Result, starter } from "../model/result.ts";
 import { csv, save } from "../parts/csv.ts";
 import Editor from "../parts/editor.tsx";
+import { type Past } from "../model/history.ts";
 import { Grid } from "../parts/grid.tsx";
+import { History, readHistory, remember } from "../parts/history.tsx";
 import { Icon } from "../parts/icon.tsx";
 import { Failure, Note } from "../parts/marks.tsx";
 import { ResultChart } from "../parts/result-chart.tsx";
@@ -30,6 +32,9 @@ export default function Sql({ entity, project }: { entity: string; project: stri
   const answer = useSignal<Answer | null>(null);
   const error = useSignal<ApiError | null>(null);
   const running = useSignal<AbortController | null>(null);
+  const path = `${entity}/${project}`;
+  const past = useSignal<readonly Past[]>([]);
+  useEffect(() => void (past.value = readHistory(path)), [path]);
   const seconds = useSignal(LIMITS_S[0]!);
   const relations = useSignal<readonly Relation[]>([]);
   const metrics = useSignal<readonly { name: string; runs: number }[]>([]);
@@ -62,6 +67,7 @@ export default function Sql({ entity, project }: { entity: string; project: stri
     error.value = null;
     linked.current = false;
     const query = text.value;
+    remember(path, past, query);
     try {
       const result = await ask(query, seconds.value, mine.signal);
       if (running.value === mine) answer.value = { query, result, at: new Date() };
@@ -121,6 +127,7 @@ export default function Sql({ entity, project }: { entity: string; project: stri
                 ))}
               </select>
             </label>
+            <History past={past.value} choose={(sql) => change({ sql })} />
             <span class="grow" />
             <span class="mid" role="status">
               {running.value ? "Running…" : shown && reportOf(shown, text.value)}
