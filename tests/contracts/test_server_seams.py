@@ -46,7 +46,7 @@ def test_only_one_module_opens_postgres() -> None:
 
 
 def test_only_the_route_table_registers_routes() -> None:
-    """`api/app.py` registers what `api/routes.py` lists, in one call; no other file registers or lists any."""
+    """`api/app.py` registers what `api/routes` lists, in one call; no other file registers or lists any."""
     registrations = [
         (path.relative_to(SERVER).as_posix(), name)
         for path in SERVER.rglob("*.py")
@@ -54,7 +54,9 @@ def test_only_the_route_table_registers_routes() -> None:
         if name in REGISTERS_A_ROUTE
     ]
     assert registrations == [("api/app.py", "add_route")]
-    assert files_that(lambda path: ("", "Route") in calls(path)) == {"api/routes.py"}
+    assert files_that(lambda path: ("", "Route") in calls(path)) == {
+        f"api/routes/{name}.py" for name in ("writing", "reading", "pages")
+    }
 
 
 @pytest.mark.parametrize("route", routes(Reads()), ids=lambda route: f"{route.method} {route.path}")

@@ -1,6 +1,5 @@
 // Draws a shape into pixels with a depth buffer, in software: browsers allow only some 16 WebGL contexts a page, and none on
-// machines without a driver; a page of objects needs more. 100,000 triangles take some 20 ms, and only while one turns.
-// Pure.
+// machines without a driver; a page of objects needs more. Pure.
 
 import type { Shape } from "./shape.ts";
 

@@ -1,233 +1,29 @@
-"""The route table: every route of the server, with its parameters, the right that it needs, and its handler.
-
-The only place that registers routes. `app` serves the table, and `openapi` describes it.
-"""
+"""The routes that read runs, for programs and for the web pages."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from aiohttp import web
-
 from stepwell.wire import columns
 from stepwell_ingest.access.rights import Right
-from stepwell_ingest.api import layouts, reads, status, workspace
-from stepwell_ingest.api.blobs import get_blob, head_blob, put_blob
+from stepwell_ingest.api import layouts, reads, workspace
 from stepwell_ingest.api.charts import charts
-from stepwell_ingest.api.edits import delete_run, patch_run
-from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.events import live
-from stepwell_ingest.api.frames import post_attach, post_frames, post_sessions
-from stepwell_ingest.api.openapi import openapi
-from stepwell_ingest.api.pages import asset, document
-from stepwell_ingest.api.query import Parameter, Query
+from stepwell_ingest.api.query import Parameter
 from stepwell_ingest.api.route import Handler, Route
-from stepwell_ingest.api.sign_in import delete_sign_in, get_sign_in, post_sign_in
 from stepwell_ingest.api.sql import sql
-from stepwell_ingest.api.websocket import open_stream
 from stepwell_ingest.config import Reads
 
 _RUN = "/v1/runs/{entity}/{project}/{run}"
-_BLOB = "/v1/blobs/{sha256}"
 _DATA = (columns.CONTENT_TYPE, "application/json")
-_BYTES = "application/octet-stream"
-_HTML = ("text/html",)
 _MIN_STEP = Parameter("min_step", "the first step", "integer", default=0)
 _MAX_STEP = Parameter("max_step", "the step before which to stop", "integer")
 _PATH = Parameter("path", "entity/project", "project", required=True)
 _CURSOR = Parameter("cursor", "`next` of the previous answer")
-#: Addresses of pages. All return the same document, whose code tells them apart (workspace/src/model/place.ts).
-PAGES = (
-    "/",
-    "/{entity}/{project}",
-    "/{entity}/{project}/runs",
-    "/{entity}/{project}/compare",
-    "/{entity}/{project}/sql",
-    "/{entity}/{project}/runs/{run}",
-    "/{entity}/{project}/runs/{run}/{tab}",
-)
 
 
-def routes(limits: Reads) -> tuple[Route, ...]:
-    """All routes. `limits` bounds the parameters of the routes that read."""
-    table = (*_writing(), *_editing(), *_files(), *_reading(limits), _sql(), *_workspace(limits))
-    table += (*_signing_in(), *_operating())
-
-    async def describe(services: object, request: web.Request, query: Query) -> web.Response:
-        return json_response(described)
-
-    table += (_page("/v1/openapi.json", Right.PUBLIC, describe, "This document."),)
-    described = openapi(table)
-    return table
-
-
-def _writing() -> tuple[Route, ...]:
-    return (
-        Route(
-            "GET",
-            "/v1/stream",
-            Right.WRITE,
-            open_stream,
-            "A WebSocket that receives frames: docs/wire-format.md.",
-            ignores_unknown=True,
-            success=101,
-            errors=(503,),
-        ),
-        Route(
-            "POST",
-            "/v1/attach",
-            Right.WRITE,
-            post_attach,
-            "Opens a session that logs to a run.",
-            ignores_unknown=True,
-            body="application/json",
-            errors=(400, 409, 410, 413, 422, 503),
-        ),
-        Route(
-            "POST",
-            "/v1/sessions",
-            Right.WRITE,
-            post_sessions,
-            "Says for each given session how many frames are stored.",
-            ignores_unknown=True,
-            body="application/json",
-            errors=(400, 413, 422, 503),
-        ),
-        Route(
-            "POST",
-            "/v1/frames",
-            Right.WRITE,
-            post_frames,
-            "Stores frames of attached sessions; 200 means that all of them are in Postgres.",
-            ignores_unknown=True,
-            body=_BYTES,
-            errors=(400, 404, 409, 410, 413, 422, 503),
-        ),
-    )
-
-
-def _editing() -> tuple[Route, ...]:
-    return (
-        Route(
-            "PATCH",
-            _RUN,
-            Right.WRITE,
-            patch_run,
-            "Changes a run's name, notes, tags, group, job type, config or summary, or archives it.",
-            body="application/json",
-            errors=(400, 404, 413, 503),
-        ),
-        Route(
-            "DELETE",
-            _RUN,
-            Right.ADMIN,
-            delete_run,
-            "Deletes a run permanently.",
-            errors=(400, 404, 503),
-        ),
-        Route(
-            "PUT",
-            "/v1/layout",
-            Right.WRITE,
-            layouts.put_layout,
-            "Replaces the layout of a project's charts, if nobody else has changed it.",
-            (_PATH,),
-            body="application/json",
-            errors=(400, 404, 409, 413, 503),
-        ),
-        Route(
-            "PUT",
-            "/v1/views",
-            Right.WRITE,
-            layouts.put_view,
-            "Saves a view of a project's pages under its name.",
-            (_PATH,),
-            body="application/json",
-            errors=(400, 404, 413, 503),
-        ),
-        Route(
-            "DELETE",
-            "/v1/views",
-            Right.WRITE,
-            layouts.delete_view,
-            "Removes a saved view.",
-            (_PATH, Parameter("name", "the name of the view", required=True)),
-            errors=(400, 404, 503),
-        ),
-    )
-
-
-def _files() -> tuple[Route, ...]:
-    owner = Parameter(
-        "path", "entity/project for which the file is uploaded; without it, the scope of the key", "project"
-    )
-    return (
-        # HEAD is part of an upload: a client that learns that a file is stored does not send it.
-        Route(
-            "HEAD",
-            _BLOB,
-            Right.WRITE,
-            head_blob,
-            "Whether a file is stored; if not, Upload-Offset says how many of its bytes have arrived.",
-            (owner,),
-            ignores_unknown=True,
-            answers=(),
-            errors=(400, 404, 503),
-        ),
-        Route(
-            "PUT",
-            _BLOB,
-            Right.WRITE,
-            put_blob,
-            "Stores a file, whole or from Upload-Offset on: docs/blobs.md.",
-            (owner,),
-            ignores_unknown=True,
-            body=_BYTES,
-            errors=(400, 409, 413, 422, 503),
-        ),
-        Route(
-            "GET",
-            _BLOB,
-            Right.READ,
-            get_blob,
-            "A file that runs have logged.",
-            (Parameter("name", "the file's name, which decides its content type"),),
-            ignores_unknown=True,
-            answers=(_BYTES,),
-            errors=(400, 404, 416, 503),
-        ),
-    )
-
-
-def _signing_in() -> tuple[Route, ...]:
-    place, who = "/v1/sign-in", "The caller: the name, role and scope of its key."
-    body, errors = "application/json", (400, 401, 503)
-    return (
-        Route("GET", place, Right.READ, get_sign_in, who, errors=(400,)),
-        Route("POST", place, Right.PUBLIC, post_sign_in, "Signs in: sets a cookie.", body=body, errors=errors),
-        Route("DELETE", place, Right.PUBLIC, delete_sign_in, "Signs out: removes the cookie.", errors=(400, 503)),
-    )
-
-
-def _operating() -> tuple[Route, ...]:
-    sizes = Parameter("sizes", "include the largest runs and projects, whatever the value", "flag")
-    return (
-        *(_page(path, Right.PUBLIC, document, "A web page.", answers=_HTML, errors=(503,)) for path in PAGES),
-        _page("/assets/{file}", Right.PUBLIC, asset, "A file of the web pages.", answers=(_BYTES,), errors=(404,)),
-        _page("/v1/status", Right.ADMIN, status.status, "The state of this worker.", sizes),
-        _page("/healthz", Right.PUBLIC, status.healthz, "Liveness: 200 while the process answers."),
-        _page(
-            "/readyz",
-            Right.PUBLIC,
-            status.readyz,
-            "Readiness: 200 while frames are accepted.",
-            errors=(503,),
-        ),
-        _page("/metrics", Right.PUBLIC, status.metrics, "Counters for Prometheus.", answers=("text/plain",)),
-    )
-
-
-def _reading(limits: Reads) -> tuple[Route, ...]:
+def reading(limits: Reads) -> tuple[Route, ...]:
+    """Runs, groups, histories and objects; `limits` bounds their parameters."""
     keys = Parameter("keys", "a key, as it was logged; may be repeated", "texts", maximum=limits.keys)
     times = Parameter("times", "include the time of each row", default="false", choices=("true", "false"))
     limit = Parameter("limit", "rows in one answer", "integer", default=1000, minimum=1, maximum=limits.objects)
@@ -333,7 +129,8 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
     )
 
 
-def _workspace(limits: Reads) -> tuple[Route, ...]:
+def for_workspace(limits: Reads) -> tuple[Route, ...]:
+    """What mainly the web pages read; `limits` bounds the parameters."""
     path = _PATH
     runs = Parameter("runs", "the id of a run; may be repeated", "texts", maximum=workspace.MAX_RUNS)
     limit = Parameter("limit", "rows in one answer", "integer", default=1000, minimum=1, maximum=limits.objects)
@@ -396,7 +193,8 @@ def _workspace(limits: Reads) -> tuple[Route, ...]:
     )
 
 
-def _sql() -> Route:
+def of_sql() -> Route:
+    """SQL over HTTP."""
     return Route(
         "POST",
         "/v1/sql",
@@ -423,27 +221,3 @@ def _read(
     path: str, handler: Handler, about: str, *parameters: Parameter, answers: tuple[str, ...] = ("application/json",)
 ) -> Route:
     return Route("GET", path, Right.READ, handler, about, parameters, answers=answers, errors=(400, 404, 409, 503))
-
-
-def _page(
-    path: str,
-    right: Right,
-    handler: Handler,
-    about: str,
-    *parameters: Parameter,
-    answers: tuple[str, ...] = ("application/json",),
-    errors: tuple[int, ...] = (),
-) -> Route:
-    """A route for load balancers, scrapers and people: it answers HEAD, and ignores unknown parameters."""
-    return Route(
-        "GET",
-        path,
-        right,
-        handler,
-        about,
-        parameters,
-        ignores_unknown=True,
-        also_head=True,
-        answers=answers,
-        errors=errors,
-    )
