@@ -351,7 +351,7 @@ class Spool:
             raise SpoolError(
                 "a forked process may not use the spool of its parent",
                 detail=f"pid {os.getpid()}, the spool belongs to {self._pid}",
-                hint="start a run of its own in the child",
+                hint="call stepwell.init() in the child to start another run",
             )
         if self._taken_over:
             raise self._taken_over
