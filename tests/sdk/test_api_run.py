@@ -263,7 +263,9 @@ def test_missing_library_is_named(logged: Any, without: Any, caplog: pytest.LogC
 
 def test_missing_run_is_a_comm_error(logged: Any, api: stepwell.Api) -> None:
     assert logged
-    with pytest.raises(CommError, match=r"no run 'run-2' in default/uncategorized\s+Hint: runs .* are run-1") as caught:
+    with pytest.raises(
+        CommError, match=r"no run 'run-2' in default/uncategorized\s+Hint: runs .* include run-1"
+    ) as caught:
         api.run("run-2")
     assert isinstance(caught.value, NotFoundError | LookupError | Error)
     with pytest.raises(NotFoundError, match="projects of 'default' include uncategorized"):

@@ -96,7 +96,7 @@ class Submission:
         last: the header of the last frame.
         size: the size in bytes, for the batch's limit.
         done: the future that is resolved after COMMIT.
-        tries, first_try: how often it was put back because its writer was locked, and the monotonic time of the first.
+        tries, first_try: how often it was put back because its writer was locked, and when it first was (monotonic).
     """
 
     cursor: LedgerCursor
