@@ -100,7 +100,7 @@ def _of_system(error: OSError) -> Error:
     message = error.strerror or str(error) or type(error).__name__
     if error.filename is None:
         return Error(message)
-    hint = "run the command as the user that owns it" if isinstance(error, PermissionError) else None
+    hint = "run the command as the owner of this file or directory" if isinstance(error, PermissionError) else None
     return Error(f"{error.filename}: {message}", hint=hint)
 
 

@@ -203,10 +203,10 @@ def test_run_dir_is_created_on_access(tmp_path: Path) -> None:
     ("arguments", "text"),
     [
         ({"level": "FATAL"}, "the level of an alert must be INFO, WARN or ERROR"),
-        ({"wait_duration": "soon"}, "wait_duration must be a number of seconds or a timedelta"),
-        ({"wait_duration": -1}, "wait_duration must be a number of seconds or a timedelta"),
-        ({"wait_duration": 10**400}, "wait_duration must be a number of seconds or a timedelta"),
-        ({"wait_duration": float("nan")}, "wait_duration must be a number of seconds or a timedelta"),
+        ({"wait_duration": "soon"}, "wait_duration must be a timedelta or a number of seconds, 0 or more"),
+        ({"wait_duration": -1}, "wait_duration must be a timedelta or a number of seconds, 0 or more"),
+        ({"wait_duration": 10**400}, "wait_duration must be a timedelta or a number of seconds, 0 or more"),
+        ({"wait_duration": float("nan")}, "wait_duration must be a timedelta or a number of seconds, 0 or more"),
     ],
 )
 def test_invalid_alert_is_refused(arguments: dict[str, Any], text: str) -> None:

@@ -97,7 +97,7 @@ def test_way_from_another_machine_is_shown(ask: Open, logged: str, monkeypatch: 
     ("path", "message"),
     [
         ("mnits", "there is no project mnits"),
-        ("öpen me/r2", "runs of default/öpen me are r1"),
+        ("öpen me/r2", "runs of default/öpen me include r1"),
         ("öpen you/r1", "there is no run 'r1'"),
         ("a/b/c/d", "a/b/c/d"),
     ],

@@ -131,7 +131,7 @@ async def test_missing_or_duplicate_chunk_is_detected(stepwell: Service, pool: a
 
 async def test_view_that_shows_sealed_hot_points_is_detected(stepwell: Service, pool: asyncpg.Pool) -> None:
     (points,) = (file.sql for file in stepwell_schema.functions() if file.name == "050_points")
-    assert points.count("greatest(l.sealed_below, ") == 4
+    assert points.count("greatest(l.sealed_below, ") == 2
     await seal(pool)
     assert (await verdict(stepwell)).clean
     await pool.execute(points.replace("greatest(l.sealed_below, ", "greatest(0, "))

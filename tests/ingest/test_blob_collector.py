@@ -214,7 +214,7 @@ class TestWhatNames:
         await name_them(blob_worker, "run-2", shared, "cd" * 32)
         plan = await plan_runs(pg, ["run-1"])
         assert (plan.files, plan.file_bytes) == (1, 234)
-        assert "1 file (234 B) that no other run names: the server removes them afterwards" in _text(plan)
+        assert "1 file (234 B) that no other run names: the server removes them later" in _text(plan)
         plan = await plan_runs(pg, ["run-1", "run-2"])
         assert (plan.files, plan.file_bytes) == (2, 1234)
         async with asyncpg.create_pool(postgres_dsn, min_size=1, max_size=1) as pool:

@@ -75,7 +75,7 @@ async def test_terminated_backend_is_retried_and_stored_once(write_path: WritePa
             assert error.message == "Postgres could not store a batch"
             assert (
                 error.hint
-                == "tries succeed again as soon as Postgres is reachable; until then, frames stay in their spools"
+                == "tries succeed again as soon as Postgres is reachable. Meanwhile, frames stay in their spools"
             )
     assert write_path.batcher.idle
     assert await stored_steps(write_path.pool) == []

@@ -122,7 +122,8 @@ async def test_lasting_failure_and_recovery_are_reported(
         status, body, _ = await get(worker, "/readyz")
         assert (status, "no batch was stored for" in body or "no writer could attach for" in body) == (503, True)
         assert says in json.loads(body)["error"]["detail"]
-        assert [record.levelno for record in caplog.records] == [logging.ERROR]
+        causes = [record.levelno for record in caplog.records if says in record.getMessage()]
+        assert causes == [logging.ERROR]  # a connection that was ended may be a cause of its own, before
 
         await any_pg.execute("SET default_transaction_read_only = off; " + end.format(database=database))
         caplog.clear()

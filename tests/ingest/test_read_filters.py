@@ -285,10 +285,10 @@ async def test_cursors_of_other_lists_are_refused(worker: Worker) -> None:
 
 async def test_missing_project_suggests_others(worker: Worker) -> None:
     status, answer = await ask(worker, "/v1/runs", path="team/nope")
-    assert (status, answer["error"]["hint"]) == (404, "projects of 'team' are mnist")
+    assert (status, answer["error"]["hint"]) == (404, "projects of 'team' include mnist")
     assert await names(worker, {"name": "nobody"}) == []
     status, answer = await ask(worker, "/v1/runs", path="team/nope", filters='{"config.lr": 1}')
-    assert (status, answer["error"]["hint"]) == (404, "projects of 'team' are mnist")
+    assert (status, answer["error"]["hint"]) == (404, "projects of 'team' include mnist")
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ async def test_missing_run_is_404_with_suggestions(worker: Worker) -> None:
         query = {"keys": "x"} if route == "/series" else {}
         status, answer = await ask(worker, f"{RUN}{route}", **query)
         assert (status, answer["error"]["code"]) == (404, "not_found")
-        assert answer["error"]["hint"] == "runs of team/mnist are run-2"
+        assert answer["error"]["hint"] == "runs of team/mnist include run-2"
     await store(worker, Session(run="run-3"), info={"display_name": "the third"})
     status, answer = await ask(worker, RUN)
-    assert answer["error"]["hint"] == "runs of team/mnist are run-3 (the third), run-2"
+    assert answer["error"]["hint"] == "runs of team/mnist include run-3 (the third), run-2"

@@ -157,9 +157,9 @@ async def test_invalid_text_message_is_reported(worker: Worker) -> None:
 
 async def test_attach_must_come_first(worker: Worker) -> None:
     async with Client(worker) as client:
-        assert (await client.exchange(Session().frame()))["message"] == "frames came before an attach message"
+        assert (await client.exchange(Session().frame()))["message"] == "frames arrived before the attach message"
     async with Client(worker) as client:
-        assert (await client.finish())["message"] == "finish came before an attach message"
+        assert (await client.finish())["message"] == "a finish message arrived before the attach message"
     assert_empty(worker)
 
 

@@ -263,12 +263,14 @@ def test_missing_library_is_named(logged: Any, without: Any, caplog: pytest.LogC
 
 def test_missing_run_is_a_comm_error(logged: Any, api: stepwell.Api) -> None:
     assert logged
-    with pytest.raises(CommError, match=r"no run 'run-2' in default/uncategorized\s+Hint: runs .* are run-1") as caught:
+    with pytest.raises(
+        CommError, match=r"no run 'run-2' in default/uncategorized\s+Hint: runs .* include run-1"
+    ) as caught:
         api.run("run-2")
     assert isinstance(caught.value, NotFoundError | LookupError | Error)
-    with pytest.raises(NotFoundError, match="projects of 'default' are uncategorized"):
+    with pytest.raises(NotFoundError, match="projects of 'default' include uncategorized"):
         api.run("other/run-1")
-    with pytest.raises(NotFoundError, match="entities of this server are default"):
+    with pytest.raises(NotFoundError, match="entities of this server include default"):
         api.run("nobody/other/run-1")
 
 

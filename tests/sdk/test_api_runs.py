@@ -88,7 +88,7 @@ def test_histories_contain_run_ids(api: stepwell.Api) -> None:
 
 
 def test_errors_are_explained(api: stepwell.Api) -> None:
-    with pytest.raises(NotFoundError, match="projects of 'default' are uncategorized"):
+    with pytest.raises(NotFoundError, match="projects of 'default' include uncategorized"):
         len(api.runs("default/nobody"))
     with pytest.raises(UsageError, match="no field 'colour'"):
         list(api.runs(filters={"colour": "red"}))

@@ -258,7 +258,7 @@ def test_image_from_another_image(stored: Stored) -> None:
         (lambda: Image("/no/such/file.png"), "cannot be read"),
         (lambda: Image(__file__), "Pillow cannot read the file as a picture"),
         (lambda: Image(io.BytesIO(b"text")), "not a picture"),
-        (lambda: Image(RGB, file_type="tiff"), "no format 'tiff'"),
+        (lambda: Image(RGB, file_type="tiff"), "a picture cannot have the format 'tiff'"),
         (lambda: Image(RGB, mode="ABC"), "mode 'ABC'"),
         (lambda: Image(object()), "pixels must be numbers|cannot be a picture"),
         (lambda: Image(RGB, caption=["a"]), "caption must be a string"),

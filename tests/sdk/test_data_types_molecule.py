@@ -84,7 +84,7 @@ def test_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> Non
         (lambda: Molecule("/no/such/file.pdb"), "cannot be read"),
         (lambda: Molecule.from_rdkit("/no/such/file.mol"), "the path is not a file"),
         (lambda: Molecule.from_rdkit("/no/such/file.xyz"), "cannot have the format '.xyz'"),
-        (lambda: Molecule.from_rdkit(5), "RDKit cannot make a molecule of this value"),
+        (lambda: Molecule.from_rdkit(5), "RDKit cannot make a molecule from this value"),
     ],
 )
 def test_invalid_molecule_gives_the_reason(make: Any, text: str, kind: type[Exception]) -> None:

@@ -175,12 +175,12 @@ def test_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> Non
         (lambda: Video(FRAMES[0]), "cannot be a video .3 × 16 × 24."),
         (lambda: Video(FRAMES[:, :2]), "cannot be a video .5 × 2 × 16 × 24."),
         (lambda: Video(FRAMES[:0]), "cannot be a video"),
-        (lambda: Video(FRAMES, format="avi"), "no format 'avi'"),
+        (lambda: Video(FRAMES, format="avi"), "a video cannot have the format 'avi'"),
         (lambda: Video(FRAMES, fps=0), "fps must be above 0"),
         (lambda: Video(FRAMES, fps="fast"), "fps must be a number"),  # type: ignore[arg-type]  # the mistake
         (lambda: Video("/no/such/file.mp4"), "cannot be read"),
         (lambda: Video("https://example.com/a.mp4"), "on other hosts"),
-        (lambda: Video(__file__), "no format '.py'"),
+        (lambda: Video(__file__), "a video cannot have the format '.py'"),
         (lambda: Video(np.array(["a"])), "cannot be a video"),
     ],
 )

@@ -185,7 +185,11 @@ def test_modes(given: str, mode: str) -> None:
             SettingError,
             "unknown setting 'speed'\n  Hint: the settings are authorization, blobs_full, ca_file, console, dir, ",
         ),
-        ({"console": "on"}, SettingError, "console must be one of wrap, off, not 'on'\n  Hint: STEPWELL_CONSOLE"),
+        (
+            {"console": "on"},
+            SettingError,
+            "console must be one of wrap, off, not 'on'\n  Hint: set it in init() or in STEPWELL_CONSOLE",
+        ),
         (
             {"system_metrics_s": "often"},
             SettingError,

@@ -176,9 +176,9 @@ async def test_lists_and_hints_name_only_what_the_key_may_read(guarded: Worker, 
     assert await projects(team) == ["attacker/mine", "attacker/other"]
     assert await projects(one) == ["attacker/mine"]
     hints = {
-        f"/v1/runs/attacker/mine/{'x'}": "runs of attacker/mine are own-run",
-        "/v1/runs/attacker/nothing/x": "projects of 'attacker' are mine, other",
-        "/v1/runs?path=attacker/nothing": "projects of 'attacker' are mine, other",
+        f"/v1/runs/attacker/mine/{'x'}": "runs of attacker/mine include own-run",
+        "/v1/runs/attacker/nothing/x": "projects of 'attacker' include mine, other",
+        "/v1/runs?path=attacker/nothing": "projects of 'attacker' include mine, other",
     }
     for path, hint in hints.items():
         status, answer, _ = await send(guarded, "GET", path, team)

@@ -27,9 +27,13 @@ export function go(href: string): void {
   scrollTo(0, 0);
 }
 
-/** Changes the view; the address follows a moment later. Changes until then are undone together. */
-export function change(patch: Partial<View>): void {
-  if (timer === 0) past = [...past.slice(1 - MOST_UNDONE), view.value];
+/**
+ * Changes the view; the address follows a moment later. Changes until then are undone together, such as typed letters.
+ *
+ * @param apart whether this one is undone by itself
+ */
+export function change(patch: Partial<View>, apart = false): void {
+  if (timer === 0 || apart) past = [...past.slice(1 - MOST_UNDONE), view.value];
   future = [];
   show({ ...view.value, ...patch });
 }

@@ -199,7 +199,7 @@ def _by_session(body: bytes, limits: Limits) -> tuple[dict[bytes, Frames], Error
             "the body holds too many frames or sessions",
             detail=f"{count} frames of {len(by_session)} sessions; "
             f"the limits are {limits.post_frames} and {limits.post_sessions}",
-            hint="send the frames in several bodies",
+            hint="send the frames in several requests",
         )
     if not by_session:
         raise problem or UsageError("the body holds no frame")

@@ -211,7 +211,7 @@ class StreamHandler:
 
     async def _take_frames(self, data: bytes) -> None:
         if self.cursor is None:
-            raise UsageError("frames came before an attach message")
+            raise UsageError("frames arrived before the attach message")
         rest = self._pieces.missing
         if 0 < rest < len(data):
             # The bytes that complete the unfinished frame go first, in the room that is held for it: a connection that
@@ -278,7 +278,7 @@ class StreamHandler:
             await self._socket.send_bytes(orjson.dumps(reply))
         elif kind == "finish":
             if self.cursor is None:
-                raise UsageError("finish came before an attach message")
+                raise UsageError("a finish message arrived before the attach message")
             exit_code = orjson.loads(text).get("exit_code", 0)
             if not isinstance(exit_code, int) or not -(2**31) <= exit_code < 2**31:
                 raise UsageError("'exit_code' must be a 32-bit integer", detail=f"it is {exit_code!r}")

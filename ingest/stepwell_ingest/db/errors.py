@@ -84,5 +84,5 @@ def postgres_errors(doing: str) -> Iterator[None]:
         raise UnavailableError(
             f"Postgres could not {doing}",
             detail=f"{type(error).__name__}: {text}" if text else type(error).__name__,
-            hint=f"{hint_for(error)}; until then, frames stay in their spools",
+            hint=f"{hint_for(error)}. Meanwhile, frames stay in their spools",
         ) from error

@@ -298,9 +298,9 @@ def _instead(nearby: list[asyncpg.Record], entity: str, project: str, scope: Sco
     for row in nearby:
         by_kind[row["kind"]].append(row["name"])
     if by_kind["run"]:
-        return f"runs of {entity}/{project} are {', '.join(by_kind['run'])}"
+        return f"runs of {entity}/{project} include {', '.join(by_kind['run'])}"
     if by_kind["project"]:
-        return f"projects of {entity!r} are {', '.join(by_kind['project'])}"
+        return f"projects of {entity!r} include {', '.join(by_kind['project'])}"
     if by_kind["entity"]:
-        return f"entities of this server are {', '.join(by_kind['entity'])}"
+        return f"entities of this server include {', '.join(by_kind['entity'])}"
     return f"no run was ever logged to {'this server' if scope == SERVER else scope}"

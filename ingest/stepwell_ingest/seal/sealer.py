@@ -93,8 +93,9 @@ class Sealer:
 
         Args:
             epoch: the key of its ledger row.
-            whole: whether to seal all steps. Otherwise the steps after the last full chunks stay hot, and there is no
-                pass for fewer than `SealSettings.steps` rows with less than 8 bytes × `SealSettings.points`.
+            whole: whether to seal all steps. Otherwise, the steps after the last full chunks stay hot, and an epoch
+                gets no pass if its hot blocks have both fewer rows than `SealSettings.steps` and fewer bytes than 8 ×
+                `SealSettings.points`.
 
         Returns:
             The result; None: nothing was worth a pass, or another sealer has the writer.
@@ -109,7 +110,9 @@ class Sealer:
             if state is None or state["last_step"] < state["sealed_below"]:
                 return None
             begin = state["sealed_below"]
-            if state["step_hi"] is None:  # no hot blocks: `last_step` is that of the older epoch that this continues
+            if (
+                state["step_hi"] is None
+            ):  # no hot blocks: `last_step` comes from the older epoch, which this one continues
                 await self._hand_over(connection, epoch, begin, state["last_step"] + 1, 0)
                 return Pass(0, state["last_step"] + 1, False)
             worth = state["rows"] >= self._settings.steps or state["bytes"] >= 8 * self._settings.points
@@ -180,7 +183,8 @@ async def write(
     level: int,
     pass_id: int,
 ) -> int:
-    """Stores groups as tracks and chunks, in the caller's transaction; new ones (level 0) count in metric_total.
+    """Stores groups as tracks and chunks, in the caller's transaction. Chunks of points that were hot before
+    (level 0) are also added to metric_total; merged ones are in it already.
 
     Args:
         sql: the queries of `seal.sql`.

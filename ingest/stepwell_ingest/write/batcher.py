@@ -23,8 +23,9 @@ from stepwell_ingest.write.ledger import LedgerCursor
 
 #: The memory of a frame, block or object besides its bytes. Measured: 730 bytes for a 64-byte frame, 1.3 KiB a block.
 _PIECE_BYTES = 1024
-#: A small batch starts no earlier than this many average batch durations after the last one (or `gather_s`, if that is
-#: shorter). So transactions of a few frames take about a quarter of the time, unless they are slow.
+#: A small batch starts no earlier than this many average batch durations after the last one started (or `gather_s`, if
+#: that is shorter). So small batches take up at most about a quarter of the time, unless one takes longer than a
+#: quarter of `gather_s`.
 _GATHER_SHARE = 4.0
 #: The weight of the newest batch in the average duration.
 _SMOOTHING = 0.2
@@ -57,7 +58,7 @@ class Outcome:
     Attributes:
         next_seq: the seq after the submission's last frame; all frames below are in Postgres, or recorded as rejected.
         stored, duplicate: the numbers of stored and duplicate frames in this submission.
-        rejected: seq and error of rejected frames.
+        rejected: seq and error of each rejected frame, each conflict, and each frame stored without some of its notes.
         checksum: the checksum of the submission's last frame, seq `next_seq` − 1. Clients check it, to tell an
             acknowledgement from anything that a proxy may answer.
     """
@@ -95,7 +96,7 @@ class Submission:
         last: the header of the last frame.
         size: the size in bytes, for the batch's limit.
         done: the future that is resolved after COMMIT.
-        tries, first_try: how often it was put back because its writer was locked, and the monotonic time of the first.
+        tries, first_try: how often it was put back because its writer was locked, and when it first was (monotonic).
     """
 
     cursor: LedgerCursor

@@ -329,7 +329,8 @@ class Copier:
             for piece in pieces:
                 yield piece
 
-        # Not asyncpg's own timeout: if it fires between two pieces, it raises an AttributeError (0.32).
+        # This timeout fires before asyncpg's own, which raises an AttributeError between two pieces (0.32). The latter
+        # is set below to twice as long, because otherwise the pool's `command_timeout` would apply.
         async with asyncio.timeout(self._timeouts.statement_s):
             tag = await connection.copy_to_table(
                 table,

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     endpoint = resolve(variables, url=url).endpoint
     if options.remove:
         path = store_key(endpoint.url, None, os.environ)
-        print(f"{path} has no key of {endpoint.url} any more")
+        print(f"{path} now holds no key for {endpoint.url}")
         return 0
     if "Authorization" not in endpoint.headers and _answers(HttpClient(endpoint, _PATIENCE_S)):
         print(f"the server at {endpoint.url} requires no key")

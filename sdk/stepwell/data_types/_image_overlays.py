@@ -28,7 +28,7 @@ Labels = dict[int, str]
 
 
 class Classes:
-    """Names of classes, for all boxes and masks of a picture without names of their own.
+    """Class labels for those boxes and masks of a picture that have no `class_labels` of their own.
 
     Args:
         class_set: `[{"id": 0, "name": "cat"}, …]`.
@@ -118,7 +118,7 @@ def overlays(kind: type[Boxes] | type[Mask], values: Any, classes: Labels) -> di
 
 
 def label_entries(key: str, *groups: Mapping[str, Boxes | Mask]) -> dict[str, Any]:
-    """The entries of the run's config for the names of classes under the image key `key`."""
+    """The entries of the run's internal config (`_wandb`) with the class labels of an image logged under `key`."""
     entries: dict[str, Any] = {}
     for group in groups:
         for name, overlay in group.items():

@@ -72,7 +72,7 @@ class Molecule(Media):
                 raise DataError("the path is not a file", detail=str(path), hint="give the path of an existing file")
             molecule = getattr(chem, _RDKIT_READERS[kind])(str(path))
         if not isinstance(molecule, chem.Mol):
-            raise DataError("RDKit cannot make a molecule of this value", detail=f"{data_or_path!r}"[:200])
+            raise DataError("RDKit cannot make a molecule from this value", detail=f"{data_or_path!r}"[:200])
         if convert_to_3d_and_optimize:
             molecule = _in_space(chem, molecule, mmff_optimize_molecule_max_iterations)
         return cls._of_text(chem.MolToPDBBlock(molecule), caption)

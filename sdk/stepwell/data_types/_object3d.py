@@ -110,8 +110,10 @@ def _points(data: Any) -> npt.NDArray[Any]:
             detail=" × ".join(map(str, array.shape)) or described(data),
             hint="points × 3 (x, y, z), × 4 (and a class) or × 6 (and red, green, blue)",
         )
-    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+    if array.dtype.kind not in "biuf":
         raise DataError("points must be finite numbers", detail=f"they are of type {array.dtype}")
+    if not np.isfinite(array).all():
+        raise DataError("points must be finite numbers", detail="some are NaN or infinite")
     if array.shape[1] == 4 and len(array) and not np.isin(array[:, 3], np.arange(1, _CLASSES + 1)).all():
         raise DataError(f"the classes of points must be integers from 1 to {_CLASSES}")
     if array.shape[1] == 6 and len(array) and not ((array[:, 3:] >= 0) & (array[:, 3:] <= 255)).all():

@@ -98,7 +98,7 @@ class Sender:
 
     @property
     def frames_left(self) -> int:
-        """The number of unacknowledged frames, of values or of notes; 0 for a run that the server refuses."""
+        """The number of unacknowledged frames, of values or of notes; 0 if the run was deleted on the server."""
         return 0 if self._outbox.given_up else self._outbox.next_seq - self._outbox.first_seq
 
     @property
@@ -160,7 +160,8 @@ class Sender:
             time.sleep(_FULL_PAUSE_S)
 
     def flush(self, durable: bool) -> concurrent.futures.Future[None]:
-        """A future that is done when all steps closed by now are acknowledged (durable and online) or safe on the disk.
+        """A future that is done when all steps closed by now are acknowledged, or, if `durable` is false or the run is
+        offline, synced to the disk.
 
         It fails with the final error, if the server has refused this writer for good.
 

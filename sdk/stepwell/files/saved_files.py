@@ -33,9 +33,9 @@ Policy = Literal["live", "now", "end"]
 LOOK_S = 15.0
 #: The share of the time that copying may take: a file that takes 10 s is checked again after 100 s.
 _SHARE = 0.1
-#: The most copies of a file that keeps changing while it is copied; the last copy counts.
+#: How often a file is copied at most if it changes while it is being copied; the last copy counts.
 _TRIES = 3
-#: The characters of a pattern that a warning shows.
+#: The most characters of a pattern that a warning shows.
 _SHOWN = 200
 _CLOUDS = ("gs://", "s3://", "https://", "http://")
 
@@ -106,7 +106,8 @@ class SavedFiles:
         self._thread: threading.Thread | None = None
 
     def save(self, pattern: str, base: str | None, policy: Policy) -> list[str]:
-        """Keeps the files that match now; returns their paths. See `Run.save`.
+        """Keeps the files that match, now or at the end, as `policy` says; returns the paths of those that match now.
+        See `Run.save`.
 
         Raises:
             UsageError: a file is not below `base`.
@@ -121,7 +122,9 @@ class SavedFiles:
         if policy == "end":
             self._at_end.append((pattern, base))
         elif not found:
-            log.warning("save(%r): no such file yet", pattern[:_SHOWN])
+            log.warning(
+                'save(%r): no such file, so nothing is kept; policy="end" looks again at the end', pattern[:_SHOWN]
+            )
         for file in found if policy != "end" else []:
             if policy == "live":
                 with self._lock:

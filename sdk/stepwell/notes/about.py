@@ -1,6 +1,7 @@
 """The names and labels of a run: name, notes, tags, group, job type; and its alerts.
 
-Off the data path: initial values are sent in the attach message, later changes as notes.
+Off the data path: initial values are sent in the attach message, later changes as notes (in the sense of
+docs/glossary.md; the `notes` of a run are a text).
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ def checked_alert(
     if isinstance(wait_duration, datetime.timedelta):
         wait_duration = wait_duration.total_seconds()
     if isinstance(wait_duration, bool) or not isinstance(wait_duration, int | float) or not 0 <= wait_duration < 2**63:
-        raise DataError("wait_duration must be a number of seconds or a timedelta", detail=described(wait_duration))
+        raise DataError(
+            "wait_duration must be a timedelta or a number of seconds, 0 or more", detail=described(wait_duration)
+        )
     return {"title": str(title), "text": str(text), "level": word, "wait_duration_s": float(wait_duration)}
 
 

@@ -1,4 +1,4 @@
-"""System metrics: the load of the host, of this process and of its GPUs during the run, as a separate series.
+"""System metrics: the load of the host, of its GPUs and of this process during the run, as a separate series.
 
 Off the data path. Measures in a thread of its own, every `interval_s`, and emits notes of kind "system". They belong to
 no step and do not affect the steps, summary and counts of the run. SQL shows them in the view `system`. The thread ends

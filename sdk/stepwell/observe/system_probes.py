@@ -1,8 +1,9 @@
-"""Probes of the host, of this process and of its GPUs: small objects that are read repeatedly.
+"""Probes of the host, of its GPUs and of this process: small objects that are read repeatedly.
 
-Used by `system_metrics.py`, in its thread. On Linux, /proc provides everything; elsewhere psutil does. GPUs are read
-through NVIDIA's library. Both libraries are optional. A probe returns numbers by name; a probe that cannot work raises
-in its constructor and is left out.
+Used by `system_metrics.py`, in its thread. Disk space and the CPU time of the process come from the standard library,
+the other numbers of the host from /proc on Linux and from psutil elsewhere, and those of GPUs from NVIDIA's library.
+psutil and NVIDIA's library are optional. A probe returns numbers by name; a probe that cannot work raises in its
+constructor and is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 Numbers = dict[str, float]
 Probe = Callable[[], Numbers]
 
-_SECTOR_BYTES = 512  # the unit of /proc/diskstats, whatever the sectors of the disk
+_SECTOR_BYTES = 512  # the unit of /proc/diskstats, whatever the disk's own sector size
 #: Devices that are layered on others, or are not disks.
 _NO_DISKS = ("loop", "ram", "zram", "dm-", "md", "sr")
 
@@ -162,7 +163,7 @@ class Psutil:
 
 
 class Nvidia:
-    """Load, memory, temperature and power of each NVIDIA GPU of the host, with the numbers of the driver.
+    """Load, memory, temperature and power of each NVIDIA GPU of the host, numbered as the driver numbers them.
 
     Raises:
         Exception: there is no library (an ImportError), no driver or no GPU.

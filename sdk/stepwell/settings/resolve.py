@@ -153,7 +153,8 @@ def resolve(
     ):
         if values.get(name, words[0]) not in words:
             raise SettingError(
-                f"{name} must be one of {', '.join(words)}, not {values[name]!r}", hint=f"STEPWELL_{name.upper()}"
+                f"{name} must be one of {', '.join(words)}, not {values[name]!r}",
+                hint=f"set it in init() or in STEPWELL_{name.upper()}",
             )
     _check_name("project", values.get("project", "uncategorized"), forbidden="/\\#?%:", longest=128)
     _check_name("entity", values.get("entity", "default"), forbidden="/\\#?%:", longest=128)
@@ -197,7 +198,9 @@ def _seconds(name: str, value: object) -> float:
         seconds = -1.0
     if not 0 <= seconds < 1e6:
         raise SettingError(
-            f"{name} must be a number of seconds, 0 or more", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}"
+            f"{name} must be a number of seconds, 0 or more",
+            detail=repr(value)[:80],
+            hint=f"set it in init() or in STEPWELL_{name.upper()}",
         )
     return seconds
 

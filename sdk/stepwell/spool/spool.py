@@ -267,7 +267,10 @@ class Spool:
         """
         self._check_usable()
         if self.pending_frames or seq < self.next_seq:
-            raise ValueError(f"cannot continue at seq {seq}: the spool has {self.first_seq} to {self.next_seq}")
+            raise ValueError(
+                f"cannot continue at seq {seq}: {self.pending_frames} frames are unacknowledged, and the next seq is "
+                f"{self.next_seq}"
+            )
         self._chain.skip_to(seq)
         self._cache_first = seq
 
@@ -351,7 +354,7 @@ class Spool:
             raise SpoolError(
                 "a forked process may not use the spool of its parent",
                 detail=f"pid {os.getpid()}, the spool belongs to {self._pid}",
-                hint="start a run of its own in the child",
+                hint="call stepwell.init() in the child to start another run",
             )
         if self._taken_over:
             raise self._taken_over

@@ -67,6 +67,7 @@ class Room:
             self.dropped += 1
             if self.dropped in (1, 10, 100, 1000) or self.dropped % 10_000 == 0:
                 log.warning(
-                    "%d log() calls were dropped: earlier values could not be written to disk in time", self.dropped
+                    "%d log() calls or notes were dropped: earlier values could not be written to disk in time",
+                    self.dropped,
                 )
         return room

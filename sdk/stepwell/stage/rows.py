@@ -63,7 +63,7 @@ class Rows:
             raise DataError(
                 "the largest possible step has already been closed",
                 detail=f"step {MAX_STEP} is closed",
-                hint="use smaller step numbers",
+                hint="start another run, with smaller step numbers",
             )
         plan = self._plan
         if call.types is not None and len(row.values) == len(call.types):

@@ -6,8 +6,8 @@ thread. Promises: a call with invalid data changes nothing; the rules of steps a
 memory is bounded. No I/O.
 
 The common call — a flat dict of numbers with the keys and types of an earlier call — takes the fast path in `log`:
-compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without holding the lock,
-and prepares the fast path for the next call of its kind.
+compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without holding the lock.
+If that call was a flat dict of numbers, it prepares the fast path for the next one with its keys and types.
 
 Code that logs may run inside a call of the same thread: a signal handler, `__del__`, a weakref callback, a logging
 handler. Its calls wait in `_queued` until the outer one has ended. `_busy` is true while rows change. If a call that is
@@ -103,7 +103,8 @@ class Stage(Rows):
                     plan = self._plans.find(tuple(keys), plan)
                 values = list(data.values())
                 taken, closed = False, None
-                # Types before keys: a plan without known types never matches, so it needs no check of its own.
+                # A plan whose types are not known yet has None, which equals no list. Keys are compared again because
+                # `find` returns the plan of the last call if no plan has these keys.
                 if (
                     plan.types == list(map(type, values))
                     and keys == plan.keys
@@ -124,7 +125,7 @@ class Stage(Rows):
                     elif commit is None and type(step) is int and self._step < step < FAR:
                         last = self._open
                         if type(last) is ShortRow and last.values and self._completion is None:
-                            closed, rows = self._step, last.plan  # as `_close` does, without its calls
+                            closed, rows = self._step, last.plan  # `_close`, inlined: function calls cost time
                             self._values += len(last.values)
                             rows.values.extend(last.values)
                             rows.times.append(last.time)

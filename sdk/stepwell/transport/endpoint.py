@@ -246,7 +246,8 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
         raise SettingError(
             "the file of certificate authorities cannot be used",
             detail=f"{ca_file}: {error.strerror or error}",
-            hint="STEPWELL_CA_FILE names a PEM file with the certificate that signed the server's",
+            hint="set STEPWELL_CA_FILE to a PEM file with the certificate of the authority that signed the server's "
+            "certificate",
         ) from error
 
 

@@ -45,7 +45,7 @@ export function ArrangedPanel({ project, metrics, sections, section, panel, trac
   const form = editing.value?.id === id ? editing.value.form : "";
   const close = (): void => void (editing.value = null);
   const { wide = 1, tall = 1 } = panel.change;
-  const put = (next: Layout): void => change({ layout: next });
+  const put = (next: Layout): void => change({ layout: next }, true);
   const move = (spot: Spot): void => {
     put(moved(layout.shown.peek(), metrics, cut, id, spot));
     focusLater(id);
@@ -188,7 +188,7 @@ export function ArrangedPanel({ project, metrics, sections, section, panel, trac
 function resizeNow(layout: Layout, panel: Placed, wide: number, tall: number): void {
   const now = layout.panels.get(panel.id) ?? panel.change;
   if (wide === (now.wide ?? 1) && tall === (now.tall ?? 1)) return;
-  change({ layout: resized(layout, { ...panel, change: now }, wide, tall) });
+  change({ layout: resized(layout, { ...panel, change: now }, wide, tall) }, true);
 }
 
 /** A panel that goes to another section is another element there: it gets the focus back as soon as it is drawn. */

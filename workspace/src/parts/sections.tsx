@@ -118,7 +118,7 @@ function Fold({ section, context }: { section: PlacedSection; context: Context }
     editing.value = { id, form: "metrics" };
     open.value = true;
     page.value = Math.floor(panels.length / PER_PAGE);
-    change({ layout: made });
+    change({ layout: made }, true);
   };
   return (
     <section class={`sec${aimed ? " aimed" : ""}`} data-section={name}>
@@ -132,7 +132,7 @@ function Fold({ section, context }: { section: PlacedSection; context: Context }
           <button
             class="link"
             title={gone.map((panel) => panel.title).join("\n")}
-            onClick={() => change({ layout: putBack(layout.shown.peek(), gone) })}
+            onClick={() => change({ layout: putBack(layout.shown.peek(), gone) }, true)}
           >
             Put back {gone.length} removed
           </button>
@@ -225,7 +225,8 @@ function FullScreen({ context, section, panel, order }: FullProps) {
     const onKey = (event: KeyboardEvent): void => {
       if (event.key === "Escape") change({ full: "" });
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      const next = step ? order[order.indexOf(id) + step] : undefined;
+      // From the view: the next key may come before this panel has been drawn.
+      const next = step ? order[order.indexOf(view.peek().full) + step] : undefined;
       if (next && !(event.target instanceof HTMLInputElement)) change({ full: next });
     };
     addEventListener("keydown", onKey);
