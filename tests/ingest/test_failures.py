@@ -122,8 +122,12 @@ async def test_lasting_failure_and_recovery_are_reported(
         status, body, _ = await get(worker, "/readyz")
         assert (status, "no batch was stored for" in body or "no writer could attach for" in body) == (503, True)
         assert says in json.loads(body)["error"]["detail"]
-        causes = [record.levelno for record in caplog.records if says in record.getMessage()]
-        assert causes == [logging.ERROR]  # a connection that was ended may be a cause of its own, before
+        # Batches and attaches are told of once each; an attach may fail at first, on a connection that was ended.
+        told = [
+            record.getMessage().partition(" for ")[0] for record in caplog.records if record.levelno == logging.ERROR
+        ]
+        assert told
+        assert len(told) == len(set(told)), told
 
         await any_pg.execute("SET default_transaction_read_only = off; " + end.format(database=database))
         caplog.clear()
