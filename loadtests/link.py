@@ -11,7 +11,7 @@ import base64
 import json
 import os
 import struct
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 TEXT, BINARY, _PING, _PONG = 0x81, 0x82, 0x89, 0x8A
 
@@ -45,7 +45,7 @@ class Link(asyncio.Protocol):
         self._refusal = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's has no base class
+        self._transport = cast(asyncio.Transport, transport)
         key = base64.b64encode(os.urandom(16)).decode()
         self._transport.write(
             f"GET /v1/stream HTTP/1.1\r\nHost: {self._host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -229,5 +229,5 @@ SET page = excluded.page, query = excluded.query, layout = excluded.layout, chan
 RETURNING true;
 
 -- name: delete_view
--- Removes a saved view; no row: there is none of this name.
+-- Removes a saved view. Returns no row if no view has this name.
 DELETE FROM stepwell.saved_view v WHERE v.entity = $1 AND v.project = $2 AND v.name = $3 RETURNING true;

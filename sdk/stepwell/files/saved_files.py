@@ -198,7 +198,7 @@ def checked_policy(policy: object) -> Policy:
     """Returns `policy`, if it is a `Policy`.
 
     Raises:
-        SettingError: (a ValueError) `policy` is none of "live", "now" and "end".
+        SettingError: (a ValueError) `policy` is not "live", "now" or "end".
     """
     if policy not in get_args(Policy):
         raise SettingError(f"policy must be one of {', '.join(get_args(Policy))}, not {policy!r}")
