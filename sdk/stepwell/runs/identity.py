@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import IO, Any
+from typing import IO, Any, Self
 from urllib.parse import quote
 
 from stepwell.errors import UsageError
@@ -163,6 +163,12 @@ class RunIdentity:
 
         api = Api({"base_url": self.settings.url, "entity": self.entity, "project": self.project})
         return api.restore(name, run_path or self.path, replace, self.dir if root is None else root)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def say(self, text: str) -> None:
         """Prints a message to the terminal, unless the run is silent."""

@@ -343,12 +343,6 @@ class Run(RunIdentity, OlderNames):
         """
         self._life.note("system", {"preempting": True}, "mark_preempting() cannot be called on it")
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
     def __enter__(self) -> Self:
         return self
 
